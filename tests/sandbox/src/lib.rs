@@ -1,0 +1,20 @@
+//! Step Functions and Kubernetes in one process, for the demonstration and the tests of `runjob`.
+//!
+//! Two HTTP services with state of their own. The production worker talks to them with the real SDK and the real
+//! Kubernetes client; nothing in here stands in for any of `runjob`'s own code.
+//!
+//! ```text
+//!             ┌ Front ───────────────┐
+//!  request ──►│ Recorder ► Faults ►  │──► Endpoint: sfn::StepFunctions | kube::Kubernetes
+//!             └──────────────────────┘
+//!  over TCP: serve::serve(front)          in memory: front.call(request)
+//! ```
+//!
+//! The sandbox imitates what the worker touches and no more; breadth comes from the real backends of the scenarios.
+
+pub mod faults;
+pub mod front;
+pub mod kube;
+pub mod record;
+pub mod serve;
+pub mod sfn;
