@@ -1,1 +1,33 @@
-//! Being written.
+//! The pure part of `runjob`: what a task asks for, what is written on its Job, what happens next, what is answered.
+//!
+//! Nothing in here does I/O, knows a clock, Kubernetes' client or the AWS SDK. Time comes in as an argument, decisions
+//! go out as values, and the shell around it (the worker, the Lambda function) carries them out.
+//!
+//! ```text
+//! input ─► request ─► plan ─► stamped Job              (intake)
+//! watched Job ─► job ─► lifecycle ─► Decision          (tracker)
+//! pods, logs ─► diagnosis, output, failure ─► reply    (within budget)
+//! ```
+
+pub mod arn;
+pub mod budget;
+pub mod call;
+pub mod diagnosis;
+pub mod failure;
+mod fields;
+pub mod job;
+pub mod ledger;
+pub mod lifecycle;
+pub mod logs;
+pub mod manifest;
+pub mod names;
+pub mod output;
+pub mod owner;
+pub mod plan;
+pub mod pod;
+pub mod refusal;
+pub mod request;
+pub mod token;
+
+#[cfg(test)]
+mod fixtures;

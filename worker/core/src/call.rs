@@ -1,0 +1,391 @@
+//! `eks:call`: any request to the Kubernetes API, checked before it is sent and redacted after.
+
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+use serde_json::{Value, json};
+
+use crate::{
+    failure::{ErrorName, TaskFailure},
+    fields::Fields,
+    ledger::TASK_TOKEN,
+    manifest::RESERVED_PREFIX,
+    request::InvalidParameters,
+};
+
+/// The paths of the Kubernetes API that a call may lead to.
+const ROOTS: [&str; 7] = ["api", "apis", "version", "openapi", "healthz", "readyz", "livez"];
+
+/// Subresources that upgrade or proxy the connection: nothing that one answer could carry.
+const STREAMING_SUBRESOURCES: [&str; 4] = ["attach", "exec", "portforward", "proxy"];
+
+/// The patch types of the Kubernetes API.
+const PATCH_TYPES: [&str; 4] = [
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
+];
+
+/// What is escaped in a path segment: everything but the characters that RFC 3986 allows there.
+const SEGMENT: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'/')
+    .add(b'<')
+    .add(b'>')
+    .add(b'?')
+    .add(b'[')
+    .add(b'\\')
+    .add(b']')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+/// What is escaped in a query's names and values, on top of that.
+const QUERY: &AsciiSet = &SEGMENT.add(b'&').add(b'+').add(b'=').add(b';').add(b'\'');
+
+/// A request to the Kubernetes API.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Call {
+    /// The cluster that the request names, if it does.
+    pub cluster: Option<String>,
+    /// Its method.
+    pub method: Method,
+    /// Its path and query, encoded.
+    pub path_and_query: String,
+    /// Its body, as it is sent.
+    pub body: Option<String>,
+    /// The media type of the body.
+    pub content_type: Option<String>,
+}
+
+/// The methods that `eks:call` knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the methods of HTTP")]
+pub enum Method {
+    Get,
+    Head,
+    Post,
+    Put,
+    Delete,
+    Patch,
+}
+
+impl Method {
+    /// As HTTP spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Delete => "DELETE",
+            Self::Patch => "PATCH",
+        }
+    }
+
+    /// Whether sending it twice is as good as once. The others are repeated only when they provably did not arrive.
+    pub fn is_repeatable(self) -> bool {
+        matches!(self, Self::Get | Self::Head)
+    }
+}
+
+pub(crate) fn parse(top: &Fields<'_>, cluster: Option<String>) -> Result<Call, InvalidParameters> {
+    let method = method(top)?;
+    let path = path(top)?;
+    let query = query(top)?;
+    let body = top.get("RequestBody").filter(|body| !body.is_null());
+    if let Some(body) = body {
+        refuse_forgery(top, body)?;
+    }
+    let content_type = content_type(top, method, body)?;
+    Ok(Call {
+        cluster,
+        method,
+        path_and_query: format!("{path}{query}"),
+        body: body.map(|body| body.as_str().map_or_else(|| body.to_string(), ToOwned::to_owned)),
+        content_type,
+    })
+}
+
+fn method(top: &Fields<'_>) -> Result<Method, InvalidParameters> {
+    const EXPECTED: &str = "one of GET, HEAD, POST, PUT, DELETE, PATCH";
+    top.required("Method", EXPECTED)?;
+    match top.string("Method")? {
+        Some("GET") => Ok(Method::Get),
+        Some("HEAD") => Ok(Method::Head),
+        Some("POST") => Ok(Method::Post),
+        Some("PUT") => Ok(Method::Put),
+        Some("DELETE") => Ok(Method::Delete),
+        Some("PATCH") => Ok(Method::Patch),
+        _ => Err(top.refuse("Method", EXPECTED)),
+    }
+}
+
+/// Takes the path apart and encodes it anew, so that what was checked is what is sent.
+fn path(top: &Fields<'_>) -> Result<String, InvalidParameters> {
+    top.required("Path", "an absolute path of the Kubernetes API")?;
+    let Some(rest) = top.string("Path")?.unwrap_or_default().strip_prefix('/') else {
+        return Err(top.refuse("Path", "an absolute path, without scheme and host"));
+    };
+    if rest.contains(['?', '#']) {
+        return Err(top.refuse("Path", "a path without a query: that belongs into QueryParameters"));
+    }
+    let mut segments = Vec::new();
+    for segment in rest.split('/') {
+        let plain = percent_decode_str(segment).decode_utf8().ok();
+        match plain {
+            Some(plain) if !plain.is_empty() && plain != "." && plain != ".." && !plain.contains('/') => {
+                segments.push(plain.into_owned());
+            }
+            _ => return Err(top.refuse("Path", "a path whose parts are neither empty nor \".\" nor \"..\"")),
+        }
+    }
+    let parts: Vec<&str> = segments.iter().map(String::as_str).collect();
+    if !parts.first().is_some_and(|root| ROOTS.contains(root)) {
+        return Err(top.refuse("Path", "a path below /api, /apis, /version, /openapi, /healthz, /readyz or /livez"));
+    }
+    if let Some(streaming) = streaming(&parts) {
+        return Err(top.refuse("Path", &format!("a request with one answer: {streaming} is a stream")));
+    }
+    Ok(segments.iter().map(|part| format!("/{}", utf8_percent_encode(part, SEGMENT))).collect())
+}
+
+/// The part of the path that makes the request a stream.
+fn streaming<'p>(parts: &[&'p str]) -> Option<&'p str> {
+    let (["api", _, resource @ ..] | ["apis", _, _, resource @ ..]) = parts else { return None };
+    match resource {
+        ["watch", ..] => Some("watch"),
+        ["namespaces", _, _, _, sub, ..] | ["nodes", _, sub, ..] if STREAMING_SUBRESOURCES.contains(sub) => Some(sub),
+        _ => None,
+    }
+}
+
+fn query(top: &Fields<'_>) -> Result<String, InvalidParameters> {
+    let mut query = String::new();
+    for (name, values) in top.multi_map("QueryParameters")? {
+        for value in values {
+            // The API server takes everything but these for true.
+            let off = value == "0" || value.eq_ignore_ascii_case("false");
+            if (name == "watch" || name == "follow") && !off {
+                let message = format!("QueryParameters without {name}: it makes the answer a stream");
+                return Err(top.refuse("QueryParameters", &message));
+            }
+            let separator = if query.is_empty() { '?' } else { '&' };
+            query.push(separator);
+            query.push_str(&format!("{}={}", utf8_percent_encode(&name, QUERY), utf8_percent_encode(&value, QUERY)));
+        }
+    }
+    Ok(query)
+}
+
+fn content_type(top: &Fields<'_>, method: Method, body: Option<&Value>) -> Result<Option<String>, InvalidParameters> {
+    let given = top.string("ContentType")?;
+    match (method, given, body) {
+        (Method::Patch, Some(given), _) if PATCH_TYPES.contains(&given) => Ok(Some(given.to_owned())),
+        (Method::Patch, Some(_), _) => Err(top.refuse("ContentType", &format!("one of {}", PATCH_TYPES.join(", ")))),
+        (Method::Patch, None, None) => Err(InvalidParameters::absent("$.RequestBody", "a patch")),
+        (Method::Patch, None, Some(body)) => Ok(Some(patch_type(body).to_owned())),
+        (_, Some(_), _) => Err(top.refuse("ContentType", "no such field but with the method PATCH")),
+        (_, None, body) => Ok(body.map(|_| "application/json".to_owned())),
+    }
+}
+
+fn patch_type(body: &Value) -> &'static str {
+    let is_list = match body {
+        Value::String(text) => text.trim_start().starts_with('['),
+        body => body.is_array(),
+    };
+    if is_list { "application/json-patch+json" } else { "application/merge-patch+json" }
+}
+
+/// A body that writes metadata below `runjob/` could hand a task's answer to somebody else's Job.
+fn refuse_forgery(top: &Fields<'_>, body: &Value) -> Result<(), InvalidParameters> {
+    let parsed = body.as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
+    let forged = match (&parsed, body) {
+        (Some(parsed), _) => mentions_stamp(parsed),
+        // Text that is no JSON may be YAML: its words are all there is to look at.
+        (None, Value::String(text)) => text.contains(RESERVED_PREFIX) || text.contains("runjob~1"),
+        (None, body) => mentions_stamp(body),
+    };
+    if forged {
+        Err(top.refuse("RequestBody", "a body that leaves labels and annotations below runjob/ alone"))
+    } else {
+        Ok(())
+    }
+}
+
+fn mentions_stamp(value: &Value) -> bool {
+    match value {
+        Value::Object(map) => map.iter().any(|(key, value)| {
+            let pointer = (key == "path" || key == "from") && value.as_str().is_some_and(|p| p.contains("/runjob~1"));
+            key.starts_with(RESERVED_PREFIX) || pointer || mentions_stamp(value)
+        }),
+        Value::Array(items) => items.iter().any(mentions_stamp),
+        _ => false,
+    }
+}
+
+/// The Kubernetes API's answer to a call or a create.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// Its text, as HTTP names it: `Not Found`.
+    pub status_text: String,
+    /// The body: JSON, or a string when it is none.
+    pub body: Value,
+}
+
+impl Answer {
+    /// Takes an answer apart. Task tokens are removed from whatever it shows.
+    pub fn new(status: u16, status_text: &str, body: &[u8]) -> Self {
+        let mut body =
+            serde_json::from_slice(body).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(body).into_owned()));
+        redact(&mut body);
+        Self { status, status_text: status_text.to_owned(), body }
+    }
+
+    /// Whether the request was carried out.
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// The native envelope: `{"ResponseBody": …, "StatusCode": 200, "StatusText": "OK"}`.
+    pub fn envelope(&self) -> Value {
+        json!({"ResponseBody": self.body, "StatusCode": self.status, "StatusText": self.status_text})
+    }
+
+    /// The native failure: `EKS.<status>` with the envelope as its cause.
+    pub fn failure(&self) -> TaskFailure {
+        TaskFailure::new(ErrorName::Eks(self.status), self.envelope())
+    }
+}
+
+fn redact(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.shift_remove(TASK_TOKEN);
+            map.values_mut().for_each(redact);
+        }
+        Value::Array(items) => items.iter_mut().for_each(redact),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(input: &Value) -> Result<Call, InvalidParameters> {
+        parse(&Fields::of("$", input).unwrap(), None)
+    }
+
+    fn refused(input: &Value) -> String {
+        call(input).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_articles_delete_is_passed_on_as_it_is() {
+        let call = call(&json!({"Method": "DELETE", "Path": "/apis/batch/v1/namespaces/default/jobs/my-eks-job"}));
+        let call = call.unwrap();
+        assert_eq!(call.method, Method::Delete);
+        assert_eq!(call.path_and_query, "/apis/batch/v1/namespaces/default/jobs/my-eks-job");
+        assert_eq!((call.body, call.content_type), (None, None));
+    }
+
+    #[test]
+    fn query_parameters_may_have_many_values() {
+        let input = json!({"Method": "GET", "Path": "/api/v1/pods",
+            "QueryParameters": {"labelSelector": ["a=b,c in (d)"], "x": ["1", "2"]}});
+        assert_eq!(call(&input).unwrap().path_and_query, "/api/v1/pods?labelSelector=a%3Db,c%20in%20(d)&x=1&x=2");
+    }
+
+    #[test]
+    fn a_path_is_taken_apart_and_encoded_anew() {
+        let path = |path: &str| call(&json!({"Method": "GET", "Path": path})).map(|call| call.path_and_query);
+        assert_eq!(path("/api/v1/namespaces/a%20b").unwrap(), "/api/v1/namespaces/a%20b");
+        assert_eq!(path("/api/v1/namespaces/ä").unwrap(), "/api/v1/namespaces/%C3%A4");
+        for bad in [
+            "api/v1",
+            "https://host/api",
+            "//host/api",
+            "/api//v1",
+            "/api/../x",
+            "/api/%2e%2e/x",
+            "/api/v1/a%2Fb",
+            "/api/v1?watch=true",
+            "/metrics",
+            "/",
+            "",
+            "/api/v1/",
+            "/api/%FF",
+        ] {
+            assert!(path(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn streams_are_refused_by_name() {
+        for path in [
+            "/api/v1/namespaces/a/pods/p/exec",
+            "/api/v1/namespaces/a/pods/p/attach",
+            "/api/v1/nodes/n/proxy/x",
+            "/api/v1/namespaces/a/services/s/proxy",
+            "/api/v1/watch/pods",
+            "/apis/batch/v1/watch/jobs",
+        ] {
+            assert!(refused(&json!({"Method": "GET", "Path": path})).contains("is a stream"), "{path}");
+        }
+        for parameter in ["watch", "follow"] {
+            let query = json!({"Method": "GET", "Path": "/api/v1/pods", "QueryParameters": {parameter: ["true"]}});
+            assert!(refused(&query).contains("makes the answer a stream"));
+        }
+        assert!(call(&json!({"Method": "GET", "Path": "/api/v1/namespaces/exec/pods"})).is_ok());
+        let quiet = json!({"Method": "GET", "Path": "/api/v1/pods", "QueryParameters": {"watch": ["false"]}});
+        assert!(call(&quiet).is_ok());
+    }
+
+    #[test]
+    fn a_patch_has_a_type() {
+        let patch = |body: Value| {
+            call(&json!({"Method": "PATCH", "Path": "/api/v1/x", "RequestBody": body})).unwrap().content_type.unwrap()
+        };
+        assert_eq!(patch(json!([])), "application/json-patch+json");
+        assert_eq!(patch(json!({})), "application/merge-patch+json");
+        assert_eq!(patch(json!("[]")), "application/json-patch+json");
+        let wrong = json!({"Method": "PATCH", "Path": "/api/v1/x", "RequestBody": {}, "ContentType": "text/plain"});
+        assert!(refused(&wrong).contains("application/apply-patch+yaml"));
+    }
+
+    #[test]
+    fn a_body_cannot_forge_a_stamp() {
+        for body in [
+            json!({"metadata": {"annotations": {"runjob/task-token": "x"}}}),
+            json!([{"op": "add", "path": "/metadata/annotations/runjob~1task-token", "value": "x"}]),
+            json!("{\"metadata\":{\"labels\":{\"runjob/group\":\"g\"}}}"),
+            json!("metadata:\n  labels:\n    runjob/group: g\n"),
+        ] {
+            let input = json!({"Method": "POST", "Path": "/api/v1/x", "RequestBody": body});
+            assert!(refused(&input).starts_with("$.RequestBody"), "{body}");
+        }
+    }
+
+    #[test]
+    fn an_answer_shows_no_token() {
+        let body = br#"{"items":[{"metadata":{"annotations":{"runjob/task-token":"secret","a":"b"}}}],"n":1.10}"#;
+        let answer = Answer::new(200, "OK", body);
+        assert_eq!(
+            answer.envelope().to_string(),
+            r#"{"ResponseBody":{"items":[{"metadata":{"annotations":{"a":"b"}}}],"n":1.10},"StatusCode":200,"StatusText":"OK"}"#
+        );
+    }
+
+    #[test]
+    fn a_body_that_is_no_json_is_a_string() {
+        assert_eq!(Answer::new(200, "OK", b"ok").body, json!("ok"));
+        assert_eq!(Answer::new(204, "No Content", b"").body, json!(""));
+    }
+}

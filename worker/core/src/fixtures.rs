@@ -1,0 +1,89 @@
+//! Builders for the tests of this crate.
+
+use serde_json::{Value, json};
+
+use crate::{
+    job::JobView,
+    ledger::{self, Options, Stamp},
+    owner::{OwnerKey, SpecHash},
+    request::Answer,
+    token::TaskToken,
+};
+
+pub(crate) fn a_stamp() -> Stamp {
+    let token = TaskToken::new("AAAAtoken").unwrap();
+    Stamp {
+        answer: Answer::WhenFinished,
+        owner: OwnerKey::of_task(&token),
+        token,
+        source: "arn:aws:states:us-east-1:123456789012:activity:jobs".parse().unwrap(),
+        spec_hash: SpecHash::of(&json!({})),
+        options: Options::default(),
+        ttl: None,
+    }
+}
+
+pub(crate) struct JobBuilder(Value);
+
+/// A Job as the API server sends it, stamped with [`a_stamp`].
+pub(crate) fn a_job() -> JobBuilder {
+    JobBuilder(json!({
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"namespace": "default", "name": "x", "uid": "u-1", "resourceVersion": "7"},
+        "spec": {"template": {"spec": {"containers": [{"name": "main", "image": "busybox"}]}}},
+        "status": {},
+    }))
+    .stamped(&a_stamp())
+}
+
+impl JobBuilder {
+    pub(crate) fn stamped(mut self, stamp: &Stamp) -> Self {
+        ledger::write(stamp, &"g".parse().unwrap(), &mut self.0);
+        self
+    }
+
+    pub(crate) fn unstamped(mut self) -> Self {
+        let metadata = self.0["metadata"].as_object_mut().unwrap();
+        metadata.shift_remove("annotations");
+        metadata.shift_remove("labels");
+        self
+    }
+
+    pub(crate) fn status(mut self, status: Value) -> Self {
+        self.0["status"] = status;
+        self
+    }
+
+    pub(crate) fn condition(mut self, kind: &str, status: &str, reason: &str) -> Self {
+        let condition =
+            json!({"type": kind, "status": status, "reason": reason, "message": format!("because {reason}")});
+        let conditions = &mut self.0["status"]["conditions"];
+        if conditions.is_null() {
+            *conditions = json!([]);
+        }
+        conditions.as_array_mut().unwrap().push(condition);
+        self
+    }
+
+    pub(crate) fn complete(self) -> Self {
+        self.condition("Complete", "True", "CompletionsReached")
+    }
+
+    pub(crate) fn failed(self, reason: &str) -> Self {
+        self.condition("Failed", "True", reason)
+    }
+
+    pub(crate) fn deleting(mut self) -> Self {
+        self.0["metadata"]["deletionTimestamp"] = json!("2026-11-23T07:24:56Z");
+        self
+    }
+
+    pub(crate) fn value(&self) -> Value {
+        self.0.clone()
+    }
+
+    pub(crate) fn view(&self) -> JobView {
+        JobView::of(&self.0).unwrap()
+    }
+}

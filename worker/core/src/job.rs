@@ -1,0 +1,144 @@
+//! What the tracker keeps of a watched Job: a few facts, not the object.
+
+use serde_json::Value;
+
+use crate::{
+    ledger::{self, Entry, GROUP},
+    names::JobKey,
+};
+
+/// A watched Job, cut down to what decides.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobView {
+    /// Where it lives.
+    pub key: JobKey,
+    /// Which Job of that name it is.
+    pub uid: String,
+    /// Which version of it this is.
+    pub resource_version: String,
+    /// How far it is.
+    pub phase: Phase,
+    /// Whether somebody has deleted it: it has a `deletionTimestamp`.
+    pub deleting: bool,
+    /// The ledger on it.
+    pub entry: Entry,
+    /// Whether it carries the group's label.
+    pub labelled: bool,
+    /// Whether it carries no labels at all.
+    pub labels_absent: bool,
+    /// The annotations that go when it is settled.
+    pub going: Vec<String>,
+    /// How many of its pods have ended, as its status counts them.
+    pub ended_pods: u64,
+}
+
+/// How far a Job is. Only conditions with `status: "True"` decide; counters and pods explain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Phase {
+    /// Neither ended nor about to.
+    Active,
+    /// `SuccessCriteriaMet`: it will be `Complete` once the pods are accounted for.
+    Succeeding,
+    /// `FailureTarget`: it will be `Failed` once the pods are gone. Their logs go with them.
+    Failing,
+    /// `Complete`.
+    Complete,
+    /// `Failed`.
+    Failed {
+        /// The condition's reason: `BackoffLimitExceeded`.
+        reason: String,
+        /// The condition's message.
+        message: String,
+    },
+}
+
+impl Phase {
+    /// Whether the Job has ended for good.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Complete | Self::Failed { .. })
+    }
+
+    fn of(status: Option<&Value>) -> Self {
+        let conditions = status.and_then(|status| status.get("conditions")).and_then(Value::as_array);
+        let text = |condition: &Value, field: &str| {
+            condition.get(field).and_then(Value::as_str).unwrap_or_default().to_owned()
+        };
+        let find = |kind: &str| {
+            let mut conditions = conditions.into_iter().flatten();
+            conditions.find(|condition| text(condition, "type") == kind && text(condition, "status") == "True")
+        };
+        if find("Complete").is_some() {
+            Self::Complete
+        } else if let Some(failed) = find("Failed") {
+            Self::Failed { reason: text(failed, "reason"), message: text(failed, "message") }
+        } else if find("FailureTarget").is_some() {
+            Self::Failing
+        } else if find("SuccessCriteriaMet").is_some() {
+            Self::Succeeding
+        } else {
+            Self::Active
+        }
+    }
+}
+
+/// An object that the API server cannot have sent as a Job.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unable to take the object for a Job: it has no {missing}")]
+pub struct NoJob {
+    missing: &'static str,
+}
+
+impl JobView {
+    /// Looks at a Job as the API server sent it.
+    pub fn of(job: &Value) -> Result<Self, NoJob> {
+        let metadata = job.get("metadata").ok_or(NoJob { missing: "metadata" })?;
+        let text = |missing: &'static str| {
+            metadata.get(missing).and_then(Value::as_str).map(ToOwned::to_owned).ok_or(NoJob { missing })
+        };
+        let labels = metadata.get("labels").filter(|labels| !labels.is_null());
+        let status = job.get("status");
+        let count = |field: &str| status.and_then(|s| s.get(field)).and_then(Value::as_u64).unwrap_or_default();
+        Ok(Self {
+            key: JobKey { namespace: text("namespace")?, name: text("name")? },
+            uid: text("uid")?,
+            resource_version: text("resourceVersion")?,
+            phase: Phase::of(status),
+            deleting: metadata.get("deletionTimestamp").is_some_and(|time| !time.is_null()),
+            entry: ledger::read(metadata),
+            labelled: labels.is_some_and(|labels| labels.get(GROUP).is_some()),
+            labels_absent: labels.is_none(),
+            going: ledger::going(metadata),
+            ended_pods: count("succeeded") + count("failed"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::fixtures::a_job;
+
+    #[test]
+    fn only_conditions_that_are_true_decide() {
+        assert_eq!(a_job().condition("Complete", "False", "").view().phase, Phase::Active);
+        assert_eq!(a_job().status(json!({"failed": 3, "active": 0})).view().phase, Phase::Active);
+        assert_eq!(a_job().condition("SuccessCriteriaMet", "True", "").view().phase, Phase::Succeeding);
+        assert_eq!(a_job().complete().view().phase, Phase::Complete);
+        assert_eq!(a_job().condition("FailureTarget", "True", "DeadlineExceeded").view().phase, Phase::Failing);
+    }
+
+    #[test]
+    fn a_final_condition_counts_more_than_the_one_before_it() {
+        let job = a_job().condition("FailureTarget", "True", "BackoffLimitExceeded").failed("BackoffLimitExceeded");
+        let Phase::Failed { reason, .. } = job.view().phase else { panic!("not failed") };
+        assert_eq!(reason, "BackoffLimitExceeded");
+    }
+
+    #[test]
+    fn something_that_is_no_job_is_told() {
+        let error = JobView::of(&json!({"metadata": {"name": "x"}})).unwrap_err();
+        assert_eq!(error.to_string(), "unable to take the object for a Job: it has no namespace");
+    }
+}

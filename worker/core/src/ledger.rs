@@ -1,0 +1,330 @@
+//! The ledger: all durable state of a task, written on the Job that it created.
+//!
+//! | where | name | what |
+//! |---|---|---|
+//! | label | `runjob/group` | selects the Job into the watch; gone once it is settled |
+//! | annotation | `runjob/v` | the version of all this, `1` |
+//! | annotation | `runjob/form` | `task`: answered when the Job ends; `start`: answered when it exists |
+//! | annotation | `runjob/task-token` | the token that answers the task |
+//! | annotation | `runjob/source` | the ARN of the activity that the token came from |
+//! | annotation | `runjob/owner` | a hash of the token: whose Job this is |
+//! | annotation | `runjob/spec-hash` | a hash of the Job as the user gave it |
+//! | annotation | `runjob/options` | JSON: log options and policies |
+//! | annotation | `runjob/ttl` | the user's `ttlSecondsAfterFinished`, held back until the task is answered |
+//! | annotation | `runjob/settled` | `true` once the task is answered; then only `v`, `owner` and `spec-hash` stay beside it |
+//!
+//! Nothing is put on the pod template.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    arn::ActivityArn,
+    job::JobView,
+    manifest::{RESERVED_PREFIX, metadata_mut},
+    names::Group,
+    owner::{OwnerKey, SpecHash},
+    request::{Answer, LogOptions, OnTaskGone},
+    token::TaskToken,
+};
+
+/// The label that selects the Jobs of a group.
+pub const GROUP: &str = "runjob/group";
+/// The annotation that holds the task token.
+pub(crate) const TASK_TOKEN: &str = "runjob/task-token";
+const VERSION: &str = "runjob/v";
+const FORM: &str = "runjob/form";
+const SOURCE: &str = "runjob/source";
+const OWNER: &str = "runjob/owner";
+const SPEC_HASH: &str = "runjob/spec-hash";
+const OPTIONS: &str = "runjob/options";
+const TTL: &str = "runjob/ttl";
+const SETTLED: &str = "runjob/settled";
+
+/// The annotations that stay on a settled Job.
+const STAYING: [&str; 4] = [VERSION, OWNER, SPEC_HASH, SETTLED];
+
+/// The version that this code writes.
+const CURRENT_VERSION: &str = "1";
+
+/// The least time that a finished Job stays, in seconds, while its task is not answered yet: the longest that an outage
+/// on the other side may last without costing the logs. Seven days.
+const HELD_TTL: u64 = 7 * 24 * 60 * 60;
+
+/// What a Job says about the task that it belongs to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stamp {
+    /// When the task is answered.
+    pub answer: Answer,
+    /// The token that answers it.
+    pub token: TaskToken,
+    /// The activity that the token came from.
+    pub source: ActivityArn,
+    /// Whose Job this is.
+    pub owner: OwnerKey,
+    /// What was asked for.
+    pub spec_hash: SpecHash,
+    /// Log options and policies.
+    pub options: Options,
+    /// The user's `ttlSecondsAfterFinished`.
+    pub ttl: Option<u64>,
+}
+
+/// What of the request is needed after the Job was created.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Options {
+    /// `LogOptions`.
+    pub logs: LogOptions,
+    /// `OnTaskGone`.
+    pub on_task_gone: OnTaskGone,
+}
+
+/// What the ledger on a Job says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Entry {
+    /// Nothing: the Job is not `runjob`'s.
+    None,
+    /// A task waits for the Job.
+    Open(Box<Stamp>),
+    /// The task was answered.
+    Settled {
+        /// Whose Job it was.
+        owner: OwnerKey,
+        /// What was asked for.
+        spec_hash: SpecHash,
+    },
+    /// It cannot be read.
+    Unreadable(UnreadableStamp),
+}
+
+/// A stamp that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unable to read the annotation {annotation}: {reason}")]
+pub struct UnreadableStamp {
+    annotation: &'static str,
+    reason: String,
+}
+
+/// Writes a stamp on a manifest: labels, annotations, and the held-back TTL.
+pub(crate) fn write(stamp: &Stamp, group: &Group, job: &mut Value) {
+    if stamp.ttl.is_some_and(|ttl| ttl < HELD_TTL)
+        && let Some(spec) = job.get_mut("spec").and_then(Value::as_object_mut)
+    {
+        spec.insert("ttlSecondsAfterFinished".into(), HELD_TTL.into());
+    }
+    let Some(metadata) = metadata_mut(job) else { return };
+    if let Some(labels) = sub_map(metadata, "labels") {
+        labels.insert(GROUP.into(), group.as_str().into());
+    }
+    let Some(annotations) = sub_map(metadata, "annotations") else { return };
+    let form = match stamp.answer {
+        Answer::WhenFinished => "task",
+        Answer::WhenCreated => "start",
+    };
+    let mut put = |name: &str, value: &str| annotations.insert(name.to_owned(), value.into());
+    put(VERSION, CURRENT_VERSION);
+    put(FORM, form);
+    put(TASK_TOKEN, stamp.token.expose());
+    put(SOURCE, stamp.source.as_str());
+    put(OWNER, stamp.owner.as_str());
+    put(SPEC_HASH, stamp.spec_hash.as_str());
+    put(OPTIONS, &json!(stamp.options).to_string());
+    if let Some(ttl) = stamp.ttl {
+        put(TTL, &ttl.to_string());
+    }
+}
+
+fn sub_map<'m>(metadata: &'m mut Map<String, Value>, name: &str) -> Option<&'m mut Map<String, Value>> {
+    let entry = metadata.entry(name).or_insert(Value::Null);
+    if entry.is_null() {
+        *entry = Value::Object(Map::new());
+    }
+    entry.as_object_mut()
+}
+
+/// Reads what the metadata of a Job says.
+pub(crate) fn read(metadata: &Value) -> Entry {
+    let Some(annotations) = metadata.get("annotations") else { return Entry::None };
+    let text = |name: &str| annotations.get(name).and_then(Value::as_str);
+    match text(VERSION) {
+        None => return Entry::None,
+        Some(CURRENT_VERSION) => {}
+        Some(other) => {
+            let reason = format!("version {other}, this runjob reads version {CURRENT_VERSION}");
+            return Entry::Unreadable(UnreadableStamp { annotation: VERSION, reason });
+        }
+    }
+    if let (Some("true"), Some(owner), Some(hash)) = (text(SETTLED), text(OWNER), text(SPEC_HASH)) {
+        let (owner, spec_hash) = (OwnerKey::from_annotation(owner), SpecHash::from_annotation(hash));
+        return Entry::Settled { owner, spec_hash };
+    }
+    match read_open(text) {
+        Ok(stamp) => Entry::Open(Box::new(stamp)),
+        Err(unreadable) => Entry::Unreadable(unreadable),
+    }
+}
+
+fn read_open<'a>(text: impl Fn(&str) -> Option<&'a str>) -> Result<Stamp, UnreadableStamp> {
+    let needed = |annotation: &'static str| {
+        text(annotation).ok_or(UnreadableStamp { annotation, reason: "it is absent".into() })
+    };
+    let unreadable = |annotation: &'static str| move |reason: String| UnreadableStamp { annotation, reason };
+    let answer = match needed(FORM)? {
+        "task" => Answer::WhenFinished,
+        "start" => Answer::WhenCreated,
+        other => return Err(unreadable(FORM)(format!("unknown form {other}"))),
+    };
+    Ok(Stamp {
+        answer,
+        token: TaskToken::new(needed(TASK_TOKEN)?).map_err(|error| unreadable(TASK_TOKEN)(error.to_string()))?,
+        source: needed(SOURCE)?.parse().map_err(|error| unreadable(SOURCE)(format!("{error}")))?,
+        owner: OwnerKey::from_annotation(needed(OWNER)?),
+        spec_hash: SpecHash::from_annotation(needed(SPEC_HASH)?),
+        options: serde_json::from_str(needed(OPTIONS)?).map_err(|error| unreadable(OPTIONS)(error.to_string()))?,
+        ttl: text(TTL)
+            .map(|ttl| ttl.parse().map_err(|_| unreadable(TTL)(format!("{ttl} is no number of seconds"))))
+            .transpose()?,
+    })
+}
+
+/// The names of the annotations that go when the Job is settled.
+pub(crate) fn going(metadata: &Value) -> Vec<String> {
+    let annotations = metadata.get("annotations").and_then(Value::as_object);
+    let names = annotations.into_iter().flat_map(Map::keys);
+    names.filter(|name| name.starts_with(RESERVED_PREFIX) && !STAYING.contains(&name.as_str())).cloned().collect()
+}
+
+/// The JSON Patch that takes a Job out of the watch once its task is answered. It applies only to the very Job and token
+/// that it was made for: another tracker may have acted, or another task may have adopted the Job, in the meantime.
+pub fn settle(view: &JobView, stamp: &Stamp) -> Value {
+    let mut patch = vec![
+        json!({"op": "test", "path": "/metadata/uid", "value": view.uid}),
+        json!({"op": "test", "path": pointer("annotations", TASK_TOKEN), "value": stamp.token.expose()}),
+        json!({"op": "add", "path": pointer("annotations", SETTLED), "value": "true"}),
+    ];
+    if view.labelled {
+        patch.push(json!({"op": "remove", "path": pointer("labels", GROUP)}));
+    }
+    for name in &view.going {
+        patch.push(json!({"op": "remove", "path": pointer("annotations", name)}));
+    }
+    if let Some(ttl) = stamp.ttl {
+        patch.push(json!({"op": "add", "path": "/spec/ttlSecondsAfterFinished", "value": ttl}));
+    }
+    Value::Array(patch)
+}
+
+/// The JSON Patch that puts the label back on a Job that lost it: without it the Job would fall out of the watch with its
+/// task unanswered.
+pub fn relabel(view: &JobView, stamp: &Stamp, group: &Group) -> Value {
+    let mut patch = vec![
+        json!({"op": "test", "path": "/metadata/uid", "value": view.uid}),
+        json!({"op": "test", "path": pointer("annotations", TASK_TOKEN), "value": stamp.token.expose()}),
+    ];
+    if view.labels_absent {
+        patch.push(json!({"op": "add", "path": "/metadata/labels", "value": {}}));
+    }
+    patch.push(json!({"op": "add", "path": pointer("labels", GROUP), "value": group.as_str()}));
+    Value::Array(patch)
+}
+
+fn pointer(map: &str, name: &str) -> String {
+    format!("/metadata/{map}/{}", name.replace('~', "~0").replace('/', "~1"))
+}
+
+/// The Job as its user knows it: without the stamp, without `managedFields`, with the user's own TTL.
+pub fn user_view(mut job: Value, stamp: &Stamp) -> Value {
+    if let Some(metadata) = metadata_mut(&mut job) {
+        metadata.shift_remove("managedFields");
+        for kind in ["labels", "annotations"] {
+            let Some(map) = metadata.get_mut(kind).and_then(Value::as_object_mut) else { continue };
+            map.retain(|name, _| !name.starts_with(RESERVED_PREFIX));
+            if map.is_empty() {
+                metadata.shift_remove(kind);
+            }
+        }
+    }
+    if let (Some(ttl), Some(spec)) = (stamp.ttl, job.get_mut("spec").and_then(Value::as_object_mut)) {
+        spec.insert("ttlSecondsAfterFinished".into(), ttl.into());
+    }
+    job
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::{a_job, a_stamp};
+
+    #[test]
+    fn what_was_written_is_read_back() {
+        let mut stamp = a_stamp();
+        stamp.ttl = Some(5);
+        stamp.options.on_task_gone = OnTaskGone::Detach;
+        let mut job = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"ttlSecondsAfterFinished": 5}});
+        write(&stamp, &"g".parse().unwrap(), &mut job);
+        assert_eq!(read(job.get("metadata").unwrap()), Entry::Open(Box::new(stamp)));
+        assert_eq!(job.pointer("/spec/ttlSecondsAfterFinished"), Some(&json!(HELD_TTL)));
+        assert_eq!(job.pointer("/metadata/labels"), Some(&json!({"a": "b", "runjob/group": "g"})));
+    }
+
+    #[test]
+    fn a_ttl_that_is_long_enough_is_left_alone() {
+        let mut stamp = a_stamp();
+        stamp.ttl = Some(HELD_TTL + 1);
+        let mut job = json!({"spec": {"ttlSecondsAfterFinished": HELD_TTL + 1}});
+        write(&stamp, &"g".parse().unwrap(), &mut job);
+        assert_eq!(job.pointer("/spec/ttlSecondsAfterFinished"), Some(&json!(HELD_TTL + 1)));
+    }
+
+    #[test]
+    fn a_newer_version_is_unreadable_not_somebody_elses() {
+        let entry = read(&json!({"annotations": {"runjob/v": "2"}}));
+        assert!(matches!(entry, Entry::Unreadable(_)), "{entry:?}");
+        assert_eq!(read(&json!({"annotations": {"a": "b"}})), Entry::None);
+    }
+
+    #[test]
+    fn a_damaged_stamp_names_the_annotation() {
+        let mut job = a_job().value();
+        job.pointer_mut("/metadata/annotations").unwrap()["runjob/options"] = json!("{");
+        let Entry::Unreadable(error) = read(&job["metadata"]) else { panic!("read") };
+        assert!(error.to_string().starts_with("unable to read the annotation runjob/options"), "{error}");
+    }
+
+    #[test]
+    fn settling_tests_uid_and_token_and_leaves_four_annotations() {
+        let mut stamp = a_stamp();
+        stamp.ttl = Some(0);
+        let view = a_job().stamped(&stamp).view();
+        let patch = settle(&view, &stamp);
+        let tests: Vec<_> = patch.as_array().unwrap().iter().take(2).map(|op| op["path"].as_str().unwrap()).collect();
+        assert_eq!(tests, ["/metadata/uid", "/metadata/annotations/runjob~1task-token"]);
+        let removed: Vec<_> = patch.as_array().unwrap().iter().filter(|op| op["op"] == "remove").collect();
+        let removed: Vec<_> = removed.iter().map(|op| op["path"].as_str().unwrap()).collect();
+        assert_eq!(
+            removed,
+            [
+                "/metadata/labels/runjob~1group",
+                "/metadata/annotations/runjob~1form",
+                "/metadata/annotations/runjob~1task-token",
+                "/metadata/annotations/runjob~1source",
+                "/metadata/annotations/runjob~1options",
+                "/metadata/annotations/runjob~1ttl",
+            ]
+        );
+        assert!(patch.to_string().contains(r#"{"op":"add","path":"/spec/ttlSecondsAfterFinished","value":0}"#));
+    }
+
+    #[test]
+    fn the_user_sees_nothing_of_the_stamp() {
+        let mut stamp = a_stamp();
+        stamp.ttl = Some(60);
+        let mut job = a_job().stamped(&stamp).value();
+        job["metadata"]["managedFields"] = json!([{}]);
+        let seen = user_view(job, &stamp);
+        assert!(!seen.to_string().contains("runjob/"), "{seen}");
+        assert_eq!(seen.pointer("/spec/ttlSecondsAfterFinished"), Some(&json!(60)));
+        assert_eq!(seen.pointer("/metadata/managedFields"), None);
+    }
+}

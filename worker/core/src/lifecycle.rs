@@ -1,0 +1,440 @@
+//! What happens next to a task's Job: one pure function of what is seen and what was done so far.
+//!
+//! Events only bring a new [`JobView`] or time; [`step`] says what to do about them. A restarted worker begins with
+//! [`Progress::default`] for every Job that its first list shows, and goes on from there: recovery is no second path.
+//!
+//! ```text
+//!            SuccessCriteriaMet/FailureTarget     Complete/Failed        reply accepted
+//!   Active ─────────────────────────────► Capture ──────────► Report ──────────────► Settle ─► Forget
+//!     │ token gone: Delete (or Settle: detach)                  ▲
+//!     └ DELETED: Confirm ─► really gone ────────────────────────┘ Job.Deleted
+//! ```
+
+use std::time::Duration;
+
+use crate::{
+    job::{JobView, Phase},
+    ledger::{Entry, Stamp},
+    request::{Answer, OnTaskGone, Retrieve},
+};
+
+/// A Job that was deleted, but whose pods take longer than this to go, is reported as deleted all the same.
+pub const DELETION_PATIENCE: Duration = Duration::from_mins(1);
+
+/// A moment, as the time since some fixed start. The shell decides which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Moment(pub Duration);
+
+/// What was done for a Job so far, and what became known beside the Job itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// Whether the Job is there.
+    pub presence: Presence,
+    /// Whether the task still waits.
+    pub token: TokenState,
+    /// The pods and their logs.
+    pub capture: Stage,
+    /// The reply to Step Functions.
+    pub reply: Stage,
+    /// The patch that takes the Job out of the watch.
+    pub settle: Stage,
+    /// The deletion of a Job that nobody waits for.
+    pub deletion: Stage,
+    /// When the Job was first seen with a `deletionTimestamp`.
+    pub deleting_since: Option<Moment>,
+}
+
+/// Whether the Job is there. The watch alone cannot say: a Job that lost its label looks deleted, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Presence {
+    /// It is listed or watched.
+    #[default]
+    Seen,
+    /// The watch says that it is gone.
+    Missing,
+    /// A GET is under way.
+    Confirming,
+    /// A GET has found nothing, or another Job of that name.
+    Gone,
+}
+
+/// Whether the task still waits for the Job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TokenState {
+    /// As far as is known.
+    #[default]
+    Alive,
+    /// A heartbeat was told that it does not.
+    Gone,
+}
+
+/// How far one of the things to do is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Stage {
+    /// Not begun.
+    #[default]
+    Open,
+    /// Under way.
+    Running,
+    /// To be tried again then.
+    Again(Moment),
+    /// Done.
+    Done,
+}
+
+impl Stage {
+    fn is_due(self, now: Moment) -> bool {
+        match self {
+            Self::Open => true,
+            Self::Again(when) => when <= now,
+            Self::Running | Self::Done => false,
+        }
+    }
+}
+
+/// What to do now. An effect that takes time is begun once: its stage is `Running` from then on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Nothing, until the next event, or until that moment.
+    Wait(Option<Moment>),
+    /// Read the Job by name: is it really gone?
+    Confirm,
+    /// List the pods and, if the options ask for them, read their logs.
+    Capture(Extent),
+    /// Answer the task.
+    Report(Verdict),
+    /// Take the Job out of the watch.
+    Settle,
+    /// Delete the Job and its pods: nobody waits for them any more.
+    Delete,
+    /// Drop the entry: there is nothing left to do.
+    Forget,
+}
+
+/// How much of the pods is captured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// Their states, for the diagnosis.
+    Pods,
+    /// Their states and logs.
+    PodsAndLogs,
+}
+
+/// What the task is answered with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The Job exists (`runJob`).
+    Created,
+    /// The Job is complete.
+    Succeeded,
+    /// The Job failed.
+    Failed,
+    /// Somebody else deleted the Job.
+    Deleted,
+}
+
+/// Says what to do next for a Job, given what was done so far.
+pub fn step(view: &JobView, stamp: &Stamp, progress: &Progress, now: Moment) -> Decision {
+    if progress.reply == Stage::Done {
+        return after_reply(progress, now);
+    }
+    if progress.reply == Stage::Running {
+        return Decision::Wait(None);
+    }
+    match progress.presence {
+        Presence::Missing => return Decision::Confirm,
+        Presence::Confirming => return Decision::Wait(None),
+        Presence::Gone if progress.token == TokenState::Gone => return Decision::Forget,
+        // What was seen before it went still holds.
+        Presence::Gone if view.phase.is_final() || stamp.answer == Answer::WhenCreated => {}
+        Presence::Gone => return when_captured(progress, Verdict::Deleted, now),
+        Presence::Seen => {}
+    }
+    if progress.token == TokenState::Gone {
+        return nobody_waits(view, stamp, progress, now);
+    }
+    if stamp.answer == Answer::WhenCreated {
+        return report(progress, Verdict::Created, now);
+    }
+    let deleted_for_long = progress.deleting_since.map(|since| Moment(since.0 + DELETION_PATIENCE));
+    match (&view.phase, deleted_for_long) {
+        (Phase::Complete, _) => captured_first(stamp, progress, Verdict::Succeeded, now),
+        (Phase::Failed { .. }, _) => captured_first(stamp, progress, Verdict::Failed, now),
+        (Phase::Active, Some(end)) if end <= now => captured_first(stamp, progress, Verdict::Deleted, now),
+        (phase, end) => match extent(stamp, phase, end.is_some()) {
+            Some(extent) if progress.capture == Stage::Open => Decision::Capture(extent),
+            _ => Decision::Wait(end),
+        },
+    }
+}
+
+/// What a capture takes, once the Job is about to end. `None`: there is nothing to capture (yet).
+fn extent(stamp: &Stamp, phase: &Phase, deleting: bool) -> Option<Extent> {
+    let failing = match phase {
+        Phase::Succeeding | Phase::Complete => false,
+        Phase::Failing | Phase::Failed { .. } => true,
+        Phase::Active if deleting => true,
+        Phase::Active => return None,
+    };
+    match (stamp.options.logs.retrieve, failing) {
+        (Retrieve::Always, _) | (Retrieve::OnFailure, true) => Some(Extent::PodsAndLogs),
+        (Retrieve::Never, true) => Some(Extent::Pods),
+        (Retrieve::Never | Retrieve::OnFailure, false) => None,
+    }
+}
+
+fn captured_first(stamp: &Stamp, progress: &Progress, verdict: Verdict, now: Moment) -> Decision {
+    let phase = match verdict {
+        Verdict::Created | Verdict::Succeeded => Phase::Complete,
+        Verdict::Failed | Verdict::Deleted => Phase::Failing,
+    };
+    match extent(stamp, &phase, false) {
+        Some(extent) if progress.capture == Stage::Open => Decision::Capture(extent),
+        _ => when_captured(progress, verdict, now),
+    }
+}
+
+fn when_captured(progress: &Progress, verdict: Verdict, now: Moment) -> Decision {
+    match progress.capture {
+        Stage::Running | Stage::Again(_) => Decision::Wait(None),
+        Stage::Open | Stage::Done => report(progress, verdict, now),
+    }
+}
+
+fn report(progress: &Progress, verdict: Verdict, now: Moment) -> Decision {
+    match progress.reply {
+        stage if stage.is_due(now) => Decision::Report(verdict),
+        Stage::Again(when) => Decision::Wait(Some(when)),
+        _ => Decision::Wait(None),
+    }
+}
+
+/// The task has ended without its Job: stopped, timed out, or answered before a crash that came before the settling.
+fn nobody_waits(view: &JobView, stamp: &Stamp, progress: &Progress, now: Moment) -> Decision {
+    let stays = view.phase.is_final()
+        || stamp.answer == Answer::WhenCreated
+        || stamp.options.on_task_gone == OnTaskGone::Detach;
+    let (stage, decision) =
+        if stays { (progress.settle, Decision::Settle) } else { (progress.deletion, Decision::Delete) };
+    match stage {
+        Stage::Done if stays => Decision::Forget,
+        Stage::Again(when) if when > now => Decision::Wait(Some(when)),
+        stage if stage.is_due(now) && (stays || !view.deleting) => decision,
+        _ => Decision::Wait(None),
+    }
+}
+
+fn after_reply(progress: &Progress, now: Moment) -> Decision {
+    match (progress.presence, progress.settle) {
+        (Presence::Gone | Presence::Missing, _) | (_, Stage::Done) => Decision::Forget,
+        (_, Stage::Again(when)) if when > now => Decision::Wait(Some(when)),
+        (_, stage) if stage.is_due(now) => Decision::Settle,
+        _ => Decision::Wait(None),
+    }
+}
+
+/// What the ledger on a watched Job makes of it.
+pub fn stamp_of(view: &JobView) -> Option<&Stamp> {
+    match &view.entry {
+        Entry::Open(stamp) => Some(stamp),
+        Entry::None | Entry::Settled { .. } | Entry::Unreadable(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fixtures::{JobBuilder, a_job, a_stamp};
+
+    const NOW: Moment = Moment(Duration::from_secs(1000));
+    const EARLIER: Moment = Moment(Duration::from_mins(15));
+
+    fn decide(job: &JobBuilder, progress: Progress) -> Decision {
+        decide_with(&a_stamp(), job, progress)
+    }
+
+    fn decide_with(stamp: &Stamp, job: &JobBuilder, progress: Progress) -> Decision {
+        step(&job.view(), stamp, &progress, NOW)
+    }
+
+    fn wanting(retrieve: Retrieve) -> Stamp {
+        let mut stamp = a_stamp();
+        stamp.options.logs.retrieve = retrieve;
+        stamp
+    }
+
+    fn succeeding() -> JobBuilder {
+        a_job().condition("SuccessCriteriaMet", "True", "CompletionsReached")
+    }
+
+    fn failing() -> JobBuilder {
+        a_job().condition("FailureTarget", "True", "BackoffLimitExceeded")
+    }
+
+    #[test]
+    fn a_running_job_is_left_alone() {
+        assert_eq!(decide(&a_job(), Progress::default()), Decision::Wait(None));
+    }
+
+    #[test]
+    fn capture_starts_before_the_final_condition() {
+        let fresh = Progress::default();
+        assert_eq!(decide(&failing(), fresh), Decision::Capture(Extent::PodsAndLogs));
+        assert_eq!(
+            decide_with(&wanting(Retrieve::Always), &succeeding(), fresh),
+            Decision::Capture(Extent::PodsAndLogs)
+        );
+        assert_eq!(decide_with(&wanting(Retrieve::Never), &failing(), fresh), Decision::Capture(Extent::Pods));
+    }
+
+    #[test]
+    fn logs_nobody_asked_for_are_not_read() {
+        assert_eq!(decide(&succeeding(), Progress::default()), Decision::Wait(None));
+        assert_eq!(decide(&a_job().complete(), Progress::default()), Decision::Report(Verdict::Succeeded));
+    }
+
+    #[test]
+    fn an_interim_condition_is_not_reported() {
+        let captured = Progress { capture: Stage::Done, ..Progress::default() };
+        assert_eq!(decide(&failing(), captured), Decision::Wait(None));
+        assert_eq!(decide(&failing().failed("BackoffLimitExceeded"), captured), Decision::Report(Verdict::Failed));
+    }
+
+    #[test]
+    fn a_final_condition_waits_for_the_capture() {
+        let capturing = Progress { capture: Stage::Running, ..Progress::default() };
+        assert_eq!(decide(&a_job().complete(), capturing), Decision::Wait(None));
+    }
+
+    #[test]
+    fn the_report_comes_before_the_settling() {
+        let replied = Progress { reply: Stage::Done, ..Progress::default() };
+        assert_eq!(decide(&a_job().complete(), replied), Decision::Settle);
+        let settled = Progress { settle: Stage::Done, ..replied };
+        assert_eq!(decide(&a_job().complete(), settled), Decision::Forget);
+    }
+
+    #[test]
+    fn a_start_is_reported_as_soon_as_it_is_seen() {
+        let stamp = Stamp { answer: Answer::WhenCreated, ..a_stamp() };
+        assert_eq!(decide_with(&stamp, &a_job(), Progress::default()), Decision::Report(Verdict::Created));
+    }
+
+    #[test]
+    fn a_token_that_died_under_a_running_job_deletes_it() {
+        let gone = Progress { token: TokenState::Gone, ..Progress::default() };
+        assert_eq!(decide(&a_job(), gone), Decision::Delete);
+        assert_eq!(decide(&a_job().deleting(), gone), Decision::Wait(None));
+        let mut detached = a_stamp();
+        detached.options.on_task_gone = OnTaskGone::Detach;
+        assert_eq!(decide_with(&detached, &a_job(), gone), Decision::Settle);
+    }
+
+    #[test]
+    fn a_token_that_died_under_a_finished_job_was_answered_already() {
+        let gone = Progress { token: TokenState::Gone, ..Progress::default() };
+        assert_eq!(decide(&a_job().complete(), gone), Decision::Settle);
+    }
+
+    #[test]
+    fn a_deletion_on_the_watch_is_confirmed_first() {
+        let missing = Progress { presence: Presence::Missing, ..Progress::default() };
+        assert_eq!(decide(&a_job(), missing), Decision::Confirm);
+        let gone = Progress { presence: Presence::Gone, ..Progress::default() };
+        assert_eq!(decide(&a_job(), gone), Decision::Report(Verdict::Deleted));
+        let unwanted = Progress { token: TokenState::Gone, ..gone };
+        assert_eq!(decide(&a_job(), unwanted), Decision::Forget);
+    }
+
+    #[test]
+    fn a_job_that_was_complete_before_it_was_deleted_has_succeeded() {
+        let gone = Progress { presence: Presence::Gone, ..Progress::default() };
+        assert_eq!(decide(&a_job().complete(), gone), Decision::Report(Verdict::Succeeded));
+    }
+
+    #[test]
+    fn a_job_on_its_way_out_is_captured_and_reported_after_a_while() {
+        let seen = Progress { deleting_since: Some(NOW), ..Progress::default() };
+        assert_eq!(decide(&a_job().deleting(), seen), Decision::Capture(Extent::PodsAndLogs));
+        let captured = Progress { capture: Stage::Done, ..seen };
+        assert_eq!(decide(&a_job().deleting(), captured), Decision::Wait(Some(Moment(NOW.0 + DELETION_PATIENCE))));
+        let long = Progress { deleting_since: Some(EARLIER), ..captured };
+        assert_eq!(decide(&a_job().deleting(), long), Decision::Report(Verdict::Deleted));
+    }
+
+    #[test]
+    fn a_refused_settling_is_tried_again_later() {
+        let later = Moment(NOW.0 + Duration::from_secs(1));
+        let replied = Progress { reply: Stage::Done, settle: Stage::Again(later), ..Progress::default() };
+        assert_eq!(decide(&a_job().complete(), replied), Decision::Wait(Some(later)));
+        let due = Progress { settle: Stage::Again(NOW), ..replied };
+        assert_eq!(decide(&a_job().complete(), due), Decision::Settle);
+    }
+
+    fn a_stage() -> impl Strategy<Value = Stage> {
+        prop_oneof![
+            Just(Stage::Open),
+            Just(Stage::Running),
+            Just(Stage::Again(EARLIER)),
+            Just(Stage::Again(Moment(NOW.0 * 2))),
+            Just(Stage::Done),
+        ]
+    }
+
+    prop_compose! {
+        fn a_progress()(
+            presence in prop_oneof![
+                Just(Presence::Seen), Just(Presence::Missing), Just(Presence::Confirming), Just(Presence::Gone)
+            ],
+            token in prop_oneof![Just(TokenState::Alive), Just(TokenState::Gone)],
+            (capture, reply, settle, deletion) in (a_stage(), a_stage(), a_stage(), a_stage()),
+            deleting_since in prop_oneof![Just(None), Just(Some(EARLIER)), Just(Some(NOW))],
+        ) -> Progress {
+            Progress { presence, token, capture, reply, settle, deletion, deleting_since }
+        }
+    }
+
+    fn any_job() -> impl Strategy<Value = JobView> {
+        let conditions = ["", "SuccessCriteriaMet", "FailureTarget", "Complete", "Failed"];
+        (0..conditions.len(), any::<bool>()).prop_map(move |(which, deleting)| {
+            let job = if which == 0 { a_job() } else { a_job().condition(conditions[which], "True", "R") };
+            if deleting { job.deleting().view() } else { job.view() }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn after_the_reply_there_is_nothing_but_settling(view in any_job(), progress in a_progress()) {
+            let progress = Progress { reply: Stage::Done, ..progress };
+            let decision = step(&view, &a_stamp(), &progress, NOW);
+            prop_assert!(matches!(decision, Decision::Settle | Decision::Forget | Decision::Wait(_)), "{decision:?}");
+        }
+
+        #[test]
+        fn a_reply_under_way_is_not_begun_again(view in any_job(), progress in a_progress()) {
+            let progress = Progress { reply: Stage::Running, ..progress };
+            prop_assert_eq!(step(&view, &a_stamp(), &progress, NOW), Decision::Wait(None));
+        }
+
+        #[test]
+        fn a_finished_job_is_never_deleted(view in any_job(), progress in a_progress()) {
+            let decision = step(&view, &a_stamp(), &progress, NOW);
+            prop_assert!(!(view.phase.is_final() && decision == Decision::Delete));
+        }
+
+        #[test]
+        fn a_job_of_a_living_token_is_never_deleted(view in any_job(), progress in a_progress()) {
+            let progress = Progress { token: TokenState::Alive, ..progress };
+            prop_assert_ne!(step(&view, &a_stamp(), &progress, NOW), Decision::Delete);
+        }
+
+        #[test]
+        fn nothing_is_reported_to_a_task_that_is_gone(view in any_job(), progress in a_progress()) {
+            let progress = Progress { token: TokenState::Gone, ..progress };
+            let decision = step(&view, &a_stamp(), &progress, NOW);
+            prop_assert!(!matches!(decision, Decision::Report(_)) || progress.presence == Presence::Gone, "{decision:?}");
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! The logs of a Job's pods: collected within a bound, rendered in the native shape.
+
+use std::collections::VecDeque;
+
+use serde_json::{Map, Value, json};
+
+use crate::{
+    budget::{escaped_len, head_within, tail_within},
+    request::LogFormat,
+};
+
+/// What the line that names a cut takes at most, after escaping.
+const CUT_MARK: usize = 64;
+
+/// The logs of a Job.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Logs {
+    /// The logs that were read, or could not be.
+    pub pods: Vec<PodLogs>,
+    /// How many more pods there are, whose logs were not read.
+    pub omitted: usize,
+    /// How many pods have ended and are gone, and their logs with them.
+    pub missing: usize,
+}
+
+/// The logs of one pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodLogs {
+    /// The pod's name.
+    pub pod: String,
+    /// Each container's name and log.
+    pub containers: Vec<(String, ContainerLog)>,
+}
+
+/// The log of one container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ContainerLog {
+    /// It was read.
+    Read(LogText),
+    /// It could not be read.
+    Unreadable {
+        /// The error's name: `EKS.404`.
+        error: String,
+        /// Its cause.
+        cause: String,
+    },
+}
+
+/// The text of a log, possibly with a gap in the middle.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LogText {
+    head: String,
+    cut: u64,
+    tail: String,
+}
+
+/// Takes in a log of any size and keeps its beginning and its end.
+#[derive(Debug)]
+pub struct LogBuffer {
+    half: usize,
+    head: Vec<u8>,
+    tail: VecDeque<u8>,
+    dropped: u64,
+}
+
+impl LogBuffer {
+    /// A buffer that keeps `limit` bytes: the first and the last half of that.
+    pub fn new(limit: usize) -> Self {
+        Self { half: limit / 2, head: Vec::new(), tail: VecDeque::new(), dropped: 0 }
+    }
+
+    /// Takes in the next bytes.
+    pub fn push(&mut self, bytes: &[u8]) {
+        let (first, rest) = bytes.split_at(bytes.len().min(self.half.saturating_sub(self.head.len())));
+        self.head.extend(first);
+        self.tail.extend(rest);
+        let excess = self.tail.len().saturating_sub(self.half);
+        self.tail.drain(..excess);
+        self.dropped += excess as u64;
+    }
+
+    /// The log as text. Bytes that are no UTF-8 become U+FFFD.
+    pub fn finish(self) -> LogText {
+        let mut head = self.head;
+        let mut tail = Vec::from(self.tail);
+        if self.dropped == 0 {
+            head.append(&mut tail);
+            return LogText { head: String::from_utf8_lossy(&head).into_owned(), cut: 0, tail: String::new() };
+        }
+        // The gap may have opened in the middle of a character: its remains belong to the gap.
+        let whole = head.len() - unfinished_character(&head);
+        let continued = tail.iter().take(3).take_while(|byte| **byte & 0b1100_0000 == 0b1000_0000).count();
+        let cut = self.dropped + (head.len() - whole) as u64 + continued as u64;
+        head.truncate(whole);
+        tail.drain(..continued);
+        LogText {
+            head: String::from_utf8_lossy(&head).into_owned(),
+            cut,
+            tail: String::from_utf8_lossy(&tail).into_owned(),
+        }
+    }
+}
+
+/// How many bytes at the end are the beginning of a character.
+fn unfinished_character(bytes: &[u8]) -> usize {
+    let start = bytes.len().saturating_sub(4);
+    let end = bytes.get(start..).unwrap_or_default();
+    (0..end.len())
+        .find(|at| match std::str::from_utf8(end.get(*at..).unwrap_or_default()) {
+            Err(error) => error.valid_up_to() == 0 && error.error_len().is_none(),
+            Ok(_) => false,
+        })
+        .map_or(0, |at| end.len() - at)
+}
+
+impl From<&str> for LogText {
+    fn from(text: &str) -> Self {
+        Self { head: text.to_owned(), cut: 0, tail: String::new() }
+    }
+}
+
+impl LogText {
+    /// The text, with a line that names the gap if there is one.
+    pub fn text(&self) -> String {
+        if self.cut == 0 {
+            return format!("{}{}", self.head, self.tail);
+        }
+        format!("{}\n[runjob: {} bytes cut here]\n{}", self.head, self.cut, self.tail)
+    }
+
+    /// Whether there is a gap.
+    pub fn is_cut(&self) -> bool {
+        self.cut > 0
+    }
+
+    /// The same log in at most `room` bytes after escaping, as far as the mark of the cut fits into that.
+    #[must_use]
+    pub fn within(&self, room: usize) -> Self {
+        if escaped_len(&self.text()) <= room {
+            return self.clone();
+        }
+        let room = room.saturating_sub(CUT_MARK);
+        let (head, tail) = if self.cut == 0 {
+            // One text: what the head takes is not there for the tail.
+            let head = head_within(&self.head, room / 2);
+            let rest = self.head.get(head.len()..).unwrap_or_default();
+            (head, tail_within(rest, room - escaped_len(head)))
+        } else {
+            let tail_room = (room / 2).max(room.saturating_sub(escaped_len(&self.head)));
+            let tail = tail_within(&self.tail, tail_room);
+            (head_within(&self.head, room - escaped_len(tail)), tail)
+        };
+        let all = self.head.len() + self.tail.len();
+        let cut = self.cut + (all - head.len() - tail.len()) as u64;
+        Self { head: head.to_owned(), cut, tail: tail.to_owned() }
+    }
+
+    /// The native rule: a whole log that is one JSON document becomes that JSON. A log with a gap never does.
+    fn rendered(&self, format: LogFormat) -> Value {
+        let text = self.text();
+        if format == LogFormat::Parsed
+            && !self.is_cut()
+            && let Ok(document) = serde_json::from_str(&text)
+        {
+            return document;
+        }
+        Value::String(text)
+    }
+}
+
+impl Logs {
+    /// How many bytes each log takes, in the order of [`Logs::render`].
+    pub(crate) fn sizes(&self, format: LogFormat) -> Vec<usize> {
+        let logs = self.pods.iter().flat_map(|pod| &pod.containers).map(|(_, log)| log);
+        logs.map(|log| match log {
+            ContainerLog::Read(text) => text.rendered(format).to_string().len(),
+            ContainerLog::Unreadable { .. } => 0,
+        })
+        .collect()
+    }
+
+    /// The native shape, each log within its share: `pods.<pod>.containers.<container>` = `{"log": …}` or
+    /// `{"error": …, "cause": …}`.
+    pub(crate) fn render(&self, format: LogFormat, shares: &[usize]) -> Value {
+        let mut shares = shares.iter().copied();
+        let mut pods = Map::new();
+        for pod in &self.pods {
+            let mut containers = Map::new();
+            for (name, log) in &pod.containers {
+                let share = shares.next().unwrap_or_default();
+                containers.insert(name.clone(), render_one(log, format, share));
+            }
+            pods.insert(pod.pod.clone(), json!({ "containers": containers }));
+        }
+        let mut logs = Map::new();
+        logs.insert("pods".into(), pods.into());
+        for (name, count) in [("omitted", self.omitted), ("missing", self.missing)] {
+            if count > 0 {
+                logs.insert(name.into(), count.into());
+            }
+        }
+        logs.into()
+    }
+
+    /// The same without all but the first `keep` pods, the others counted as omitted.
+    pub(crate) fn first(&self, keep: usize) -> Self {
+        let pods: Vec<_> = self.pods.iter().take(keep).cloned().collect();
+        Self { omitted: self.omitted + self.pods.len() - pods.len(), pods, missing: self.missing }
+    }
+}
+
+fn render_one(log: &ContainerLog, format: LogFormat, share: usize) -> Value {
+    match log {
+        ContainerLog::Unreadable { error, cause } => json!({"error": error, "cause": cause}),
+        ContainerLog::Read(text) => {
+            let whole = text.rendered(format);
+            if !text.is_cut() && whole.to_string().len() <= share {
+                return json!({ "log": whole });
+            }
+            // Two bytes for the quotes.
+            let cut = text.within(share.saturating_sub(2));
+            if cut.is_cut() { json!({"log": cut.text(), "truncated": true}) } else { json!({ "log": cut.text() }) }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn kept(limit: usize, pieces: &[&[u8]]) -> LogText {
+        let mut buffer = LogBuffer::new(limit);
+        for piece in pieces {
+            buffer.push(piece);
+        }
+        buffer.finish()
+    }
+
+    fn parsed(text: &str) -> Value {
+        LogText::from(text).rendered(LogFormat::Parsed)
+    }
+
+    #[test]
+    fn a_log_that_fits_is_kept_whole() {
+        assert_eq!(kept(100, &[b"one\n", b"two\n"]).text(), "one\ntwo\n");
+    }
+
+    #[test]
+    fn of_a_long_log_the_beginning_and_the_end_are_kept() {
+        let text = kept(10, &[b"abcdefghijklm", b"nopqrstuvwxyz"]);
+        assert_eq!(text.text(), "abcde\n[runjob: 16 bytes cut here]\nvwxyz");
+    }
+
+    #[test]
+    fn a_gap_does_not_leave_half_a_character() {
+        // Each of these takes two bytes, so both edges of the gap fall into the middle of one.
+        let text = kept(6, &["äöüäöü".as_bytes()]);
+        assert_eq!(text.text(), "ä\n[runjob: 8 bytes cut here]\nü");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_replaced() {
+        assert_eq!(kept(100, &[b"a\xff\xfeb"]).text(), "a\u{fffd}\u{fffd}b");
+    }
+
+    #[test]
+    fn a_whole_log_that_is_json_becomes_json() {
+        assert_eq!(parsed("{ \"pi\": 3.14 }\n").to_string(), r#"{"pi":3.14}"#);
+        assert_eq!(parsed("42\n").to_string(), "42");
+        assert_eq!(parsed("{}\n{}\n"), json!("{}\n{}\n"));
+        assert_eq!(parsed(""), json!(""));
+        assert_eq!(LogText::from("42\n").rendered(LogFormat::Raw), json!("42\n"));
+    }
+
+    #[test]
+    fn a_log_that_could_not_be_read_says_so() {
+        let log = ContainerLog::Unreadable { error: "EKS.404".into(), cause: "gone".into() };
+        let logs = Logs {
+            pods: vec![PodLogs { pod: "x-1".into(), containers: vec![("main".into(), log)] }],
+            omitted: 2,
+            missing: 1,
+        };
+        assert_eq!(
+            logs.render(LogFormat::Parsed, &[]).to_string(),
+            r#"{"pods":{"x-1":{"containers":{"main":{"error":"EKS.404","cause":"gone"}}}},"omitted":2,"missing":1}"#
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn a_cut_log_stays_within_its_room(bytes in prop::collection::vec(any::<u8>(), 0..2000), limit in 0_usize..500, room in 0_usize..800) {
+            let text = kept(limit, &[&bytes]).within(room);
+            prop_assert!(escaped_len(&text.text()) <= room.max(CUT_MARK));
+        }
+
+        #[test]
+        fn nothing_is_lost_without_being_counted(bytes in "[a-z\n]{0,300}", limit in 0_usize..400, room in 0_usize..400) {
+            let text = kept(limit, &[bytes.as_bytes()]).within(room);
+            prop_assert_eq!((text.head.len() + text.tail.len()) as u64 + text.cut, bytes.len() as u64);
+            prop_assert!(bytes.starts_with(&text.head) && bytes.ends_with(&text.tail));
+        }
+
+        #[test]
+        fn pieces_do_not_matter(bytes in prop::collection::vec(any::<u8>(), 0..300), at in 0_usize..300, limit in 0_usize..200) {
+            let (one, two) = bytes.split_at(at.min(bytes.len()));
+            prop_assert_eq!(kept(limit, &[one, two]), kept(limit, &[&bytes]));
+        }
+    }
+}

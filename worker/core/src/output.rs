@@ -1,0 +1,295 @@
+//! The text that answers a task, within its limit: a result, or the cause of a failure.
+//!
+//! What does not fit gives way in this order: the logs (a fair share for each, beginning and end kept), the pod template, the
+//! rest of the Job but identity and status, the logs of all but the first pods.
+
+use serde_json::{Map, Value, json};
+
+use crate::{
+    budget::{ByteBudget, fair_shares, shortened},
+    call::Answer,
+    failure::{ErrorName, TaskFailure},
+    logs::Logs,
+    request::LogFormat,
+};
+
+/// The longest message that a reduced Job keeps: 1 KiB.
+const SHORT_MESSAGE: usize = 1024;
+
+/// What becomes of a finished Job's logs in an output.
+#[derive(Debug, Clone, Copy)]
+pub struct Reported<'a> {
+    /// The logs. `None`: nobody asked for them.
+    pub logs: Option<&'a Logs>,
+    /// How they are rendered.
+    pub format: LogFormat,
+}
+
+/// The result of a `runJob.sync`: the Job itself, and its logs beside `status`.
+pub fn of_job(job: &Value, reported: Reported<'_>, budget: ByteBudget) -> Result<String, TaskFailure> {
+    let compose = |job: &Value, logs: Option<Value>| {
+        let mut result = job.clone();
+        if let (Some(logs), Some(map)) = (logs, result.as_object_mut()) {
+            map.insert("logs".into(), logs);
+        }
+        result
+    };
+    fit(job, reported, budget, compose).ok_or_else(|| {
+        let message = format!("the Job's identity and status alone take more than the {} bytes of a result", budget.0);
+        TaskFailure::saying(ErrorName::OutputTooLarge, message)
+    })
+}
+
+/// The cause of a Job's failure.
+pub fn of_failure(diagnosis: &Value, job: Option<&Value>, reported: Reported<'_>, budget: ByteBudget) -> String {
+    let compose = |job: &Value, logs: Option<Value>| {
+        let mut cause = Map::new();
+        cause.insert("diagnosis".into(), diagnosis.clone());
+        if !job.is_null() {
+            cause.insert("job".into(), job.clone());
+        }
+        if let Some(logs) = logs {
+            cause.insert("logs".into(), logs);
+        }
+        Value::Object(cause)
+    };
+    fit(job.unwrap_or(&Value::Null), reported, budget, compose).unwrap_or_else(|| {
+        let code = diagnosis.get("code").cloned().unwrap_or_default();
+        let summary = diagnosis.get("summary").and_then(Value::as_str).unwrap_or_default();
+        json!({"diagnosis": {"code": code, "summary": shortened(summary, SHORT_MESSAGE)}}).to_string()
+    })
+}
+
+/// The result of a `call`: the native envelope.
+pub fn of_call(answer: &Answer, is_write: bool, budget: ByteBudget) -> Result<String, TaskFailure> {
+    let text = answer.envelope().to_string();
+    if text.len() <= budget.0 {
+        return Ok(text);
+    }
+    let mut cause = json!({
+        "message": format!("the answer takes {} bytes, a result has room for {}", text.len(), budget.0),
+        "hint": "ask for less: QueryParameters limit, labelSelector or fieldSelector",
+        "StatusCode": answer.status,
+        "StatusText": answer.status_text,
+    });
+    if let (true, Some(cause)) = (is_write, cause.as_object_mut()) {
+        cause.insert("applied".into(), true.into());
+    }
+    Err(TaskFailure::new(ErrorName::OutputTooLarge, cause))
+}
+
+/// The text of a cause that is not a Job's: always JSON, always within the budget.
+pub fn of_cause(cause: &Value, budget: ByteBudget) -> String {
+    let text = cause.to_string();
+    if text.len() <= budget.0 {
+        return text;
+    }
+    let mut reduced = cause.clone();
+    shorten_strings(&mut reduced);
+    let text = reduced.to_string();
+    if text.len() <= budget.0 {
+        return text;
+    }
+    json!({"message": "the cause takes more room than a cause has"}).to_string()
+}
+
+fn fit(
+    job: &Value,
+    reported: Reported<'_>,
+    budget: ByteBudget,
+    compose: impl Fn(&Value, Option<Value>) -> Value,
+) -> Option<String> {
+    let Reported { logs, format } = reported;
+    let no_logs = Logs::default();
+    let all = logs.unwrap_or(&no_logs);
+    let mut keep = all.pods.len();
+    loop {
+        let some = all.first(keep);
+        let sizes = some.sizes(format);
+        let render = |shares: &[usize]| logs.map(|_| some.render(format, shares));
+        for job in [job.clone(), without_template(job), reduced(job)] {
+            let whole = compose(&job, render(&sizes)).to_string();
+            if whole.len() <= budget.0 {
+                return Some(whole);
+            }
+            // What everything takes with each log cut to nothing but the mark of its cut.
+            let least = compose(&job, render(&vec![0; sizes.len()])).to_string().len();
+            if let Some(room) = budget.0.checked_sub(least) {
+                let text = compose(&job, render(&fair_shares(&sizes, room))).to_string();
+                if text.len() <= budget.0 {
+                    return Some(text);
+                }
+            }
+        }
+        if keep == 0 {
+            return None;
+        }
+        keep /= 2;
+    }
+}
+
+fn without_template(job: &Value) -> Value {
+    let mut job = job.clone();
+    if let Some(spec) = job.get_mut("spec").and_then(Value::as_object_mut) {
+        spec.shift_remove("template");
+    }
+    job
+}
+
+/// Identity and status, long messages cut.
+fn reduced(job: &Value) -> Value {
+    let Some(job) = job.as_object() else { return job.clone() };
+    let mut kept = Map::new();
+    for field in ["apiVersion", "kind"] {
+        if let Some(value) = job.get(field) {
+            kept.insert(field.into(), value.clone());
+        }
+    }
+    let mut metadata = Map::new();
+    for field in ["namespace", "name", "uid", "creationTimestamp"] {
+        if let Some(value) = job.get("metadata").and_then(|metadata| metadata.get(field)) {
+            metadata.insert(field.into(), value.clone());
+        }
+    }
+    kept.insert("metadata".into(), metadata.into());
+    if let Some(status) = job.get("status") {
+        let mut status = status.clone();
+        shorten_strings(&mut status);
+        kept.insert("status".into(), status);
+    }
+    kept.into()
+}
+
+fn shorten_strings(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = shortened(text, SHORT_MESSAGE),
+        Value::Array(items) => items.iter_mut().for_each(shorten_strings),
+        Value::Object(map) => map.values_mut().for_each(shorten_strings),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        budget::{CAUSE_BUDGET, OUTPUT_BUDGET},
+        logs::{ContainerLog, LogBuffer, LogText, PodLogs},
+    };
+
+    fn logs_of(texts: Vec<LogText>) -> Logs {
+        let pods = texts.into_iter().enumerate().map(|(n, text)| PodLogs {
+            pod: format!("pod-{n}"),
+            containers: vec![("main".into(), ContainerLog::Read(text))],
+        });
+        Logs { pods: pods.collect(), omitted: 0, missing: 0 }
+    }
+
+    fn parsed(logs: &Logs) -> Reported<'_> {
+        Reported { logs: Some(logs), format: LogFormat::Parsed }
+    }
+
+    fn a_job(filling: usize) -> Value {
+        json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "x", "uid": "u"},
+               "spec": {"template": "t".repeat(filling)}, "status": {"succeeded": 1}})
+    }
+
+    #[test]
+    fn the_result_is_the_job_with_its_logs() {
+        let logs = logs_of(vec!["{\"pi\": 3.14159265358979323846264338327950288}\n".into()]);
+        let text = of_job(&json!({"kind": "Job", "status": {}}), parsed(&logs), OUTPUT_BUDGET).unwrap();
+        assert_eq!(
+            text,
+            r#"{"kind":"Job","status":{},"logs":{"pods":{"pod-0":{"containers":{"main":{"log":{"pi":3.14159265358979323846264338327950288}}}}}}}"#
+        );
+    }
+
+    #[test]
+    fn logs_nobody_asked_for_are_absent() {
+        let text = of_job(&json!({"kind": "Job"}), Reported { logs: None, format: LogFormat::Raw }, OUTPUT_BUDGET);
+        assert_eq!(text.unwrap(), r#"{"kind":"Job"}"#);
+    }
+
+    #[test]
+    fn logs_give_way_before_the_job_does() {
+        let logs = logs_of(vec!["x".repeat(5000).as_str().into(), "short".into()]);
+        let text = of_job(&a_job(1000), parsed(&logs), ByteBudget(3000)).unwrap();
+        let result: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(result["spec"]["template"].as_str().unwrap().len(), 1000);
+        assert_eq!(result["logs"]["pods"]["pod-1"]["containers"]["main"], json!({"log": "short"}));
+        let cut = &result["logs"]["pods"]["pod-0"]["containers"]["main"];
+        assert_eq!(cut["truncated"], json!(true));
+        assert!(text.len() > 2800, "{} of 3000 bytes used", text.len());
+    }
+
+    #[test]
+    fn the_template_gives_way_before_the_status() {
+        let text = of_job(&a_job(5000), Reported { logs: None, format: LogFormat::Raw }, ByteBudget(3000)).unwrap();
+        let result: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((result["spec"].clone(), result["status"].clone()), (json!({}), json!({"succeeded": 1})));
+    }
+
+    #[test]
+    fn what_cannot_be_made_to_fit_is_an_error_of_its_own() {
+        let text = of_job(&a_job(0), Reported { logs: None, format: LogFormat::Raw }, ByteBudget(50));
+        assert_eq!(text.unwrap_err().error, ErrorName::OutputTooLarge);
+    }
+
+    #[test]
+    fn a_cause_always_fits() {
+        let logs = logs_of((0..100).map(|_| "y".repeat(10_000).as_str().into()).collect());
+        let diagnosis = json!({"code": "Job.Failed", "summary": "s".repeat(100_000)});
+        let text = of_failure(&diagnosis, Some(&a_job(100_000)), parsed(&logs), CAUSE_BUDGET);
+        assert!(text.len() <= CAUSE_BUDGET.0);
+        let cause: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(cause["diagnosis"]["code"], json!("Job.Failed"));
+    }
+
+    #[test]
+    fn a_large_answer_of_a_write_says_that_it_took_effect() {
+        let answer = Answer::new(200, "OK", "x".repeat(1000).as_bytes());
+        let failure = of_call(&answer, true, ByteBudget(500)).unwrap_err();
+        assert_eq!(failure.error, ErrorName::OutputTooLarge);
+        assert_eq!((&failure.cause["applied"], &failure.cause["StatusCode"]), (&json!(true), &json!(200)));
+    }
+
+    prop_compose! {
+        fn any_logs()(logs in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..3000), 0..8)) -> Logs {
+            logs_of(logs.iter().map(|bytes| {
+                let mut buffer = LogBuffer::new(2000);
+                buffer.push(bytes);
+                buffer.finish()
+            }).collect())
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn any_result_is_json_within_its_budget(logs in any_logs(), filling in 0_usize..4000, budget in 200_usize..20_000) {
+            if let Ok(text) = of_job(&a_job(filling), parsed(&logs), ByteBudget(budget)) {
+                prop_assert!(text.len() <= budget);
+                prop_assert!(serde_json::from_str::<Value>(&text).is_ok());
+            } else {
+                prop_assert!(budget < 300);
+            }
+        }
+
+        #[test]
+        fn nothing_is_cut_when_everything_fits(logs in any_logs()) {
+            let whole = of_job(&a_job(10), parsed(&logs), ByteBudget(usize::MAX)).unwrap();
+            let exactly = of_job(&a_job(10), parsed(&logs), ByteBudget(whole.len())).unwrap();
+            prop_assert_eq!(whole, exactly);
+        }
+
+        #[test]
+        fn any_cause_is_json_within_its_budget(logs in any_logs(), filling in 0_usize..4000, budget in 1200_usize..20_000) {
+            let text = of_failure(&json!({"code": "c"}), Some(&a_job(filling)), parsed(&logs), ByteBudget(budget));
+            prop_assert!(text.len() <= budget);
+            prop_assert!(serde_json::from_str::<Value>(&text).is_ok());
+        }
+    }
+}

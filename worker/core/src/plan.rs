@@ -1,0 +1,146 @@
+//! A plan: the very Job that will be created for a task. The same task always gives the same plan, so a create whose answer
+//! was lost can be repeated.
+
+use serde_json::Value;
+
+use crate::{
+    arn::ActivityArn,
+    failure::{ErrorName, TaskFailure},
+    job::JobView,
+    ledger::{self, Entry, Options, Stamp},
+    manifest::metadata_mut,
+    names::{Group, JobKey},
+    owner::{OwnerKey, SpecHash},
+    request::RunJob,
+    token::TaskToken,
+};
+
+/// The Job for a task.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// Where it will live.
+    pub key: JobKey,
+    /// The Job, stamped.
+    pub job: Value,
+    /// The stamp on it.
+    pub stamp: Stamp,
+}
+
+/// What an existing Job of the planned name is to this plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Relation {
+    /// The Job of this very plan: an earlier create reached the server, only its answer was lost.
+    Ours,
+    /// This plan's Job, and its task is answered already.
+    OursAndSettled,
+    /// Somebody else's.
+    Foreign,
+}
+
+impl Plan {
+    /// Plans the Job for a task that came from `source` with `token`.
+    pub fn new(run: &RunJob, token: TaskToken, source: ActivityArn, group: &Group) -> Self {
+        let owner = OwnerKey::of_task(&token);
+        let manifest = &run.manifest;
+        let key =
+            JobKey { namespace: run.namespace.clone(), name: manifest.naming().resolve(&owner, manifest.index_room()) };
+        let stamp = Stamp {
+            answer: run.answer,
+            token,
+            source,
+            owner,
+            spec_hash: SpecHash::of(manifest.value()),
+            options: Options { logs: run.logs.clone(), on_task_gone: run.on_task_gone },
+            ttl: manifest.ttl(),
+        };
+        let mut job = manifest.value().clone();
+        if let Some(metadata) = metadata_mut(&mut job) {
+            metadata.shift_remove("generateName");
+            metadata.insert("name".into(), key.name.as_str().into());
+            metadata.insert("namespace".into(), key.namespace.as_str().into());
+        }
+        ledger::write(&stamp, group, &mut job);
+        Self { key, job, stamp }
+    }
+
+    /// What the Job that has the planned name is to this plan.
+    pub fn relation(&self, found: &JobView) -> Relation {
+        let same = |owner: &OwnerKey, hash: &SpecHash| *owner == self.stamp.owner && *hash == self.stamp.spec_hash;
+        match &found.entry {
+            Entry::Open(stamp) if same(&stamp.owner, &stamp.spec_hash) => Relation::Ours,
+            Entry::Settled { owner, spec_hash } if same(owner, spec_hash) => Relation::OursAndSettled,
+            _ => Relation::Foreign,
+        }
+    }
+
+    /// Whether the created Job carries the stamp unchanged. Admission that strips labels or annotations would make the Job
+    /// invisible to the watch, or unanswerable.
+    pub fn check_stamp(&self, created: &JobView) -> Result<(), TaskFailure> {
+        match &created.entry {
+            Entry::Open(stamp) if **stamp == self.stamp && created.labelled => Ok(()),
+            _ => Err(TaskFailure::saying(
+                ErrorName::StampRejected,
+                format!(
+                    "the labels or annotations that runjob wrote on the Job {} were removed or changed while it was \
+                     created (by a mutating admission webhook or policy); the Job was deleted again",
+                    self.key
+                ),
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        fixtures::a_job,
+        request::{self, Request, Strictness},
+    };
+
+    fn plan(input: &Value, token: &str) -> Plan {
+        let Request::RunJob(run) = request::parse(&input.to_string(), Strictness::Strict).unwrap().request else {
+            panic!("a call")
+        };
+        let source = "arn:aws:states:us-east-1:123456789012:activity:jobs".parse().unwrap();
+        Plan::new(&run, TaskToken::new(token).unwrap(), source, &"g".parse().unwrap())
+    }
+
+    fn input(metadata: &Value) -> Value {
+        json!({"Job": {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": {}}})
+    }
+
+    fn created(plan: &Plan) -> Value {
+        let mut job = plan.job.clone();
+        job["metadata"]["uid"] = json!("u");
+        job["metadata"]["resourceVersion"] = json!("1");
+        job
+    }
+
+    #[test]
+    fn the_same_task_gives_the_same_job() {
+        let input = input(&json!({"generateName": "report-"}));
+        assert_eq!(plan(&input, "a"), plan(&input, "a"));
+        assert_ne!(plan(&input, "a").key, plan(&input, "b").key);
+        assert_eq!(plan(&input, "a").job.pointer("/metadata/generateName"), None);
+    }
+
+    #[test]
+    fn an_existing_job_is_ours_when_owner_and_spec_are() {
+        let plan = plan(&input(&json!({"name": "x"})), "a");
+        assert_eq!(plan.relation(&JobView::of(&created(&plan)).unwrap()), Relation::Ours);
+        assert_eq!(plan.relation(&a_job().view()), Relation::Foreign);
+        assert_eq!(plan.relation(&a_job().unstamped().view()), Relation::Foreign);
+    }
+
+    #[test]
+    fn a_stamp_that_admission_removed_is_noticed() {
+        let plan = plan(&input(&json!({"name": "x"})), "a");
+        let mut job = created(&plan);
+        assert!(plan.check_stamp(&JobView::of(&job).unwrap()).is_ok());
+        job["metadata"]["labels"] = json!({});
+        assert!(plan.check_stamp(&JobView::of(&job).unwrap()).is_err());
+    }
+}

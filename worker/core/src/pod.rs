@@ -1,0 +1,147 @@
+//! What is kept of a pod: which containers it has, and how they ended.
+
+use serde_json::Value;
+
+/// A pod of a Job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodView {
+    /// Its name.
+    pub name: String,
+    /// The UIDs of the objects that own it.
+    pub owners: Vec<String>,
+    /// Its phase: `Pending`, `Running`, `Succeeded`, `Failed`, `Unknown`.
+    pub phase: String,
+    /// When it was created (RFC 3339: sorts by time).
+    pub created: String,
+    /// Its containers, init containers first.
+    pub containers: Vec<ContainerView>,
+}
+
+/// A container of a pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerView {
+    /// Its name.
+    pub name: String,
+    /// Whether it runs before the others.
+    pub role: Role,
+    /// How it is.
+    pub state: ContainerState,
+    /// `resources.limits.memory`, if it has one.
+    pub memory_limit: Option<String>,
+}
+
+/// Which part a container plays in its pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// An init container.
+    Init,
+    /// An ordinary one.
+    Main,
+}
+
+/// How a container is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ContainerState {
+    /// It has not started, for this reason.
+    Waiting {
+        /// `ImagePullBackOff`, `ContainerCreating`, …
+        reason: String,
+        /// What the kubelet says about it.
+        message: String,
+    },
+    /// It runs.
+    Running,
+    /// It has ended.
+    Terminated(Termination),
+}
+
+/// How a container ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Termination {
+    /// Its exit code: 128 + n when signal n ended it.
+    pub exit_code: i64,
+    /// `Completed`, `Error`, `OOMKilled`, …
+    pub reason: String,
+    /// What it wrote to its termination log, or what the kubelet says about it.
+    pub message: String,
+}
+
+impl PodView {
+    /// Looks at a pod as the API server sent it. What is absent is taken for empty: it only explains, it decides nothing.
+    pub fn of(pod: &Value) -> Self {
+        let at = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let owners = pod.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+        let mut containers = containers(pod, "initContainers", "initContainerStatuses", Role::Init);
+        containers.extend(self::containers(pod, "containers", "containerStatuses", Role::Main));
+        Self {
+            name: at("/metadata/name"),
+            owners: owners.into_iter().flatten().map(|owner| text(owner, "uid")).collect(),
+            phase: at("/status/phase"),
+            created: at("/metadata/creationTimestamp"),
+            containers,
+        }
+    }
+
+    /// Whether it failed.
+    pub fn has_failed(&self) -> bool {
+        self.phase == "Failed"
+    }
+}
+
+fn containers(pod: &Value, specs: &str, statuses: &str, role: Role) -> Vec<ContainerView> {
+    let list = |pointer: String| pod.pointer(&pointer).and_then(Value::as_array).into_iter().flatten();
+    list(format!("/spec/{specs}"))
+        .map(|spec| {
+            let name = text(spec, "name");
+            let status = list(format!("/status/{statuses}")).find(|status| text(status, "name") == name);
+            let limit = spec.pointer("/resources/limits/memory").and_then(Value::as_str);
+            ContainerView { role, state: state(status), memory_limit: limit.map(ToOwned::to_owned), name }
+        })
+        .collect()
+}
+
+fn state(status: Option<&Value>) -> ContainerState {
+    let state = status.and_then(|status| status.get("state"));
+    let of = |name: &str| state.and_then(|state| state.get(name));
+    if let Some(terminated) = of("terminated") {
+        ContainerState::Terminated(Termination {
+            exit_code: terminated.get("exitCode").and_then(Value::as_i64).unwrap_or_default(),
+            reason: text(terminated, "reason"),
+            message: text(terminated, "message"),
+        })
+    } else if of("running").is_some() {
+        ContainerState::Running
+    } else {
+        let waiting = of("waiting").unwrap_or(&Value::Null);
+        ContainerState::Waiting { reason: text(waiting, "reason"), message: text(waiting, "message") }
+    }
+}
+
+fn text(value: &Value, field: &str) -> String {
+    value.get(field).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_pod_is_cut_down_to_what_explains() {
+        let pod = PodView::of(&json!({
+            "metadata": {"name": "x-1", "ownerReferences": [{"uid": "u"}]},
+            "spec": {"initContainers": [{"name": "prepare"}],
+                     "containers": [{"name": "main", "resources": {"limits": {"memory": "8Mi"}}}]},
+            "status": {"phase": "Failed", "containerStatuses": [
+                {"name": "main", "state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}]},
+        }));
+        assert!(pod.has_failed());
+        assert_eq!(pod.owners, ["u"]);
+        let names: Vec<_> = pod.containers.iter().map(|c| (c.name.as_str(), c.role)).collect();
+        assert_eq!(names, [("prepare", Role::Init), ("main", Role::Main)]);
+        assert_eq!(pod.containers[1].memory_limit.as_deref(), Some("8Mi"));
+        let ContainerState::Terminated(end) = &pod.containers[1].state else { panic!("not terminated") };
+        assert_eq!((end.exit_code, end.reason.as_str()), (137, "OOMKilled"));
+    }
+}
