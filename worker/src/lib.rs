@@ -1,1 +1,5 @@
-//! Being written.
+//! x
+pub mod clock;
+pub mod cluster;
+pub mod retry;
+pub mod sfn;

@@ -28,6 +28,8 @@ pub struct JobView {
     pub labels_absent: bool,
     /// The annotations that go when it is settled.
     pub going: Vec<String>,
+    /// The label selector of its pods, as a request's query has it.
+    pub selector: String,
     /// How many of its pods have ended, as its status counts them.
     pub ended_pods: u64,
 }
@@ -108,9 +110,32 @@ impl JobView {
             labelled: labels.is_some_and(|labels| labels.get(GROUP).is_some()),
             labels_absent: labels.is_none(),
             going: ledger::going(metadata),
+            selector: selector(job.pointer("/spec/selector")),
             ended_pods: count("succeeded") + count("failed"),
         })
     }
+}
+
+fn selector(selector: Option<&Value>) -> String {
+    let labels = selector.and_then(|selector| selector.get("matchLabels")).and_then(Value::as_object);
+    let mut terms: Vec<String> = labels
+        .into_iter()
+        .flatten()
+        .map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or_default()))
+        .collect();
+    let expressions = selector.and_then(|selector| selector.get("matchExpressions")).and_then(Value::as_array);
+    terms.extend(expressions.into_iter().flatten().filter_map(|expression| {
+        let key = expression.get("key")?.as_str()?;
+        let values = expression.get("values").and_then(Value::as_array);
+        let values: Vec<&str> = values.into_iter().flatten().filter_map(Value::as_str).collect();
+        Some(match expression.get("operator")?.as_str()? {
+            "In" => format!("{key} in ({})", values.join(",")),
+            "NotIn" => format!("{key} notin ({})", values.join(",")),
+            "DoesNotExist" => format!("!{key}"),
+            _ => key.to_owned(),
+        })
+    }));
+    terms.join(",")
 }
 
 #[cfg(test)]
@@ -134,6 +159,16 @@ mod tests {
         let job = a_job().condition("FailureTarget", "True", "BackoffLimitExceeded").failed("BackoffLimitExceeded");
         let Phase::Failed { reason, .. } = job.view().phase else { panic!("not failed") };
         assert_eq!(reason, "BackoffLimitExceeded");
+    }
+
+    #[test]
+    fn a_selector_is_written_as_a_query_has_it() {
+        let selector = selector(Some(&json!({
+            "matchLabels": {"a": "b"},
+            "matchExpressions": [{"key": "c", "operator": "In", "values": ["d", "e"]},
+                                 {"key": "f", "operator": "DoesNotExist"}],
+        })));
+        assert_eq!(selector, "a=b,c in (d,e),!f");
     }
 
     #[test]

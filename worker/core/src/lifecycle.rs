@@ -142,6 +142,7 @@ pub fn step(view: &JobView, stamp: &Stamp, progress: &Progress, now: Moment) -> 
         return Decision::Wait(None);
     }
     match progress.presence {
+        Presence::Missing if progress.settle == Stage::Done => return Decision::Forget,
         Presence::Missing => return Decision::Confirm,
         Presence::Confirming => return Decision::Wait(None),
         Presence::Gone if progress.token == TokenState::Gone => return Decision::Forget,
@@ -217,7 +218,6 @@ fn nobody_waits(view: &JobView, stamp: &Stamp, progress: &Progress, now: Moment)
     let (stage, decision) =
         if stays { (progress.settle, Decision::Settle) } else { (progress.deletion, Decision::Delete) };
     match stage {
-        Stage::Done if stays => Decision::Forget,
         Stage::Again(when) if when > now => Decision::Wait(Some(when)),
         stage if stage.is_due(now) && (stays || !view.deleting) => decision,
         _ => Decision::Wait(None),
@@ -226,7 +226,8 @@ fn nobody_waits(view: &JobView, stamp: &Stamp, progress: &Progress, now: Moment)
 
 fn after_reply(progress: &Progress, now: Moment) -> Decision {
     match (progress.presence, progress.settle) {
-        (Presence::Gone | Presence::Missing, _) | (_, Stage::Done) => Decision::Forget,
+        // Not before the watch lets go of it: an older event may still be on its way, and would bring the Job back.
+        (Presence::Gone | Presence::Missing, _) => Decision::Forget,
         (_, Stage::Again(when)) if when > now => Decision::Wait(Some(when)),
         (_, stage) if stage.is_due(now) => Decision::Settle,
         _ => Decision::Wait(None),
@@ -312,8 +313,16 @@ mod tests {
     fn the_report_comes_before_the_settling() {
         let replied = Progress { reply: Stage::Done, ..Progress::default() };
         assert_eq!(decide(&a_job().complete(), replied), Decision::Settle);
-        let settled = Progress { settle: Stage::Done, ..replied };
-        assert_eq!(decide(&a_job().complete(), settled), Decision::Forget);
+    }
+
+    #[test]
+    fn a_settled_job_is_forgotten_when_the_watch_lets_go_of_it() {
+        let settled = Progress { reply: Stage::Done, settle: Stage::Done, ..Progress::default() };
+        assert_eq!(decide(&a_job().complete(), settled), Decision::Wait(None));
+        let missing = Progress { presence: Presence::Missing, ..settled };
+        assert_eq!(decide(&a_job().complete(), missing), Decision::Forget);
+        let detached = Progress { reply: Stage::Open, token: TokenState::Gone, ..missing };
+        assert_eq!(decide(&a_job(), detached), Decision::Forget);
     }
 
     #[test]

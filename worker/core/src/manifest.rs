@@ -164,8 +164,8 @@ mod tests {
         Manifest::parse(&Fields::of("$", &top).unwrap(), namespace)
     }
 
-    fn refused(job: Value) -> String {
-        parsed(&job).unwrap_err().to_string()
+    fn refused(job: &Value) -> String {
+        parsed(job).unwrap_err().to_string()
     }
 
     #[test]
@@ -216,7 +216,7 @@ mod tests {
             ),
         ];
         for (job, message) in cases {
-            let refusal = refused(job.clone());
+            let refusal = refused(&job);
             assert!(refusal.starts_with(message), "{job}\n  got {refusal}\n  not {message}");
         }
     }

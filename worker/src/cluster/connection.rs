@@ -1,0 +1,89 @@
+//! Clients for one cluster, from a kubeconfig or from inside it.
+
+use std::{path::Path, time::Duration};
+
+use kube::{
+    Client, Config,
+    client::ClientBuilder,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use tower::{timeout::TimeoutLayer, util::MapResultLayer};
+
+use super::Reachability;
+
+/// A server that accepts a connection but sends no response header within this time is in trouble.
+const RESPONSE_HEADER: Duration = Duration::from_secs(10);
+/// A connection that is not made within this time never will be.
+const CONNECT: Duration = Duration::from_secs(10);
+/// The longest silence on a connection: a bit more than a watch may last (200 s), so that a half-open one is noticed.
+const SILENCE: Duration = Duration::from_secs(215);
+
+/// One cluster.
+#[derive(Clone)]
+pub struct Cluster {
+    /// For everything but logs: bounded in time.
+    pub(super) api: Client,
+    /// For logs: a quiet container may hold back even the response header.
+    pub(super) logs: Client,
+    reachability: Reachability,
+}
+
+/// There is no way to the cluster.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Neither a kubeconfig nor the service account of a pod could be used.
+    #[error("unable to find out where the cluster is: {0}")]
+    Configuration(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The client could not be made from it.
+    #[error("unable to make a client for the cluster")]
+    Client(#[source] kube::Error),
+}
+
+impl Cluster {
+    /// Finds the cluster: `kubeconfig` and `context` if given, otherwise `KUBECONFIG`, `~/.kube/config`, or the service
+    /// account of the pod that this runs in.
+    pub async fn find(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Self, ConnectError> {
+        fn boxed(error: impl std::error::Error + Send + Sync + 'static) -> ConnectError {
+            ConnectError::Configuration(Box::new(error))
+        }
+        let options = KubeConfigOptions { context: context.map(ToOwned::to_owned), ..KubeConfigOptions::default() };
+        let config = match (kubeconfig, context) {
+            (Some(path), _) => {
+                let kubeconfig = Kubeconfig::read_from(path).map_err(boxed)?;
+                Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(boxed)?
+            }
+            (None, Some(_)) => Config::from_kubeconfig(&options).await.map_err(boxed)?,
+            (None, None) => Config::infer().await.map_err(boxed)?,
+        };
+        Self::of(config)
+    }
+
+    /// The cluster of that configuration.
+    pub fn of(mut config: Config) -> Result<Self, ConnectError> {
+        let reachability = Reachability::default();
+        config.connect_timeout = Some(CONNECT);
+        // The client's own policy repeats every request, POST too, up to 15 times and without a deadline.
+        config.default_retry = false;
+        config.read_timeout = None;
+        let logs = ClientBuilder::try_from(config.clone()).map_err(ConnectError::Client)?.build();
+        config.read_timeout = Some(SILENCE);
+        let record = {
+            let reachability = reachability.clone();
+            move |result: Result<_, tower::BoxError>| {
+                reachability.record(result.is_ok());
+                result
+            }
+        };
+        let api = ClientBuilder::try_from(config)
+            .map_err(ConnectError::Client)?
+            .with_layer(&TimeoutLayer::new(RESPONSE_HEADER))
+            .with_layer(&MapResultLayer::new(record))
+            .build();
+        Ok(Self { api, logs, reachability })
+    }
+
+    /// Whether the cluster answers.
+    pub fn reachability(&self) -> &Reachability {
+        &self.reachability
+    }
+}

@@ -1,0 +1,127 @@
+//! Reading a container's log: followed to its end, whatever its bytes, within a bound.
+
+use std::time::Duration;
+
+use http::{Method, Response};
+use http_body_util::{BodyExt, Limited};
+use kube::client::Body;
+use runjob_core::{
+    budget::shortened,
+    logs::{ContainerLog, LogBuffer},
+};
+
+use super::{
+    Cluster,
+    exchange::chain,
+    jobs::{escape, message, request},
+};
+use crate::retry::CALLS;
+
+/// How often a log is asked for before the entry says that it could not be read. Short: the task waits.
+const ATTEMPTS: u32 = 4;
+/// The longest silence of a log that is followed. A container that ends is silent for its grace period at most.
+const SILENCE: Duration = Duration::from_mins(5);
+/// The most of an error's body that becomes a cause, in characters.
+const MAX_CAUSE: usize = 512;
+
+/// Which log to read, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct LogRequest<'a> {
+    /// The pod's namespace.
+    pub namespace: &'a str,
+    /// The pod.
+    pub pod: &'a str,
+    /// The container.
+    pub container: &'a str,
+    /// The user's `LogParameters`.
+    pub parameters: &'a [(String, Vec<String>)],
+    /// Where to stop.
+    pub end: LogEnd,
+    /// How many bytes are kept.
+    pub limit: usize,
+}
+
+/// Where a log ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogEnd {
+    /// With the container: its last words are still to come.
+    OfContainer,
+    /// Where it is now.
+    Now,
+}
+
+impl Cluster {
+    /// Reads a log. A log that cannot be read is a result, too: it never fails a task.
+    pub async fn log(&self, log: LogRequest<'_>) -> ContainerLog {
+        let mut pauses = CALLS.pauses();
+        let mut attempt = 1;
+        loop {
+            let (error, cause, passing) = match self.open(&log).await {
+                Ok(response) if response.status().is_success() => {
+                    return ContainerLog::Read(read(response.into_body(), log.limit).await);
+                }
+                Ok(response) => {
+                    let status = response.status();
+                    let passing = status.is_server_error() || status.as_u16() == 429;
+                    (format!("EKS.{}", status.as_u16()), refusal(response).await, passing)
+                }
+                Err(reason) => ("RunJob.ClusterUnreachable".to_owned(), reason, true),
+            };
+            if !passing || attempt == ATTEMPTS {
+                return ContainerLog::Unreadable { error, cause };
+            }
+            attempt += 1;
+            tokio::time::sleep(pauses.next(None)).await;
+        }
+    }
+
+    async fn open(&self, log: &LogRequest<'_>) -> Result<Response<Body>, String> {
+        let mut query = format!("container={}", escape(log.container));
+        if log.end == LogEnd::OfContainer {
+            query.push_str("&follow=true");
+        }
+        for (name, values) in log.parameters {
+            for value in values {
+                query.push_str(&format!("&{}={}", escape(name), escape(value)));
+            }
+        }
+        let uri = format!("/api/v1/namespaces/{}/pods/{}/log?{query}", escape(log.namespace), escape(log.pod));
+        let sent = self.logs.send(request(Method::GET, &uri, None).map(Body::from));
+        match tokio::time::timeout(SILENCE, sent).await {
+            Ok(response) => response.map_err(|error| chain(&error)),
+            Err(_) => Err(format!("no answer within {} s", SILENCE.as_secs())),
+        }
+    }
+}
+
+/// Takes in a log until it ends. One that breaks off says so in its last line.
+async fn read(mut body: Body, limit: usize) -> runjob_core::logs::LogText {
+    let mut buffer = LogBuffer::new(limit);
+    loop {
+        let broken = match tokio::time::timeout(SILENCE, body.frame()).await {
+            Ok(None) => break,
+            Ok(Some(Ok(frame))) => {
+                if let Some(bytes) = frame.data_ref() {
+                    buffer.push(bytes);
+                }
+                continue;
+            }
+            Ok(Some(Err(error))) => chain(&error),
+            Err(_) => format!("silent for {} s", SILENCE.as_secs()),
+        };
+        buffer.push(format!("\n[runjob: the log broke off here: {broken}]\n").as_bytes());
+        break;
+    }
+    buffer.finish()
+}
+
+async fn refusal(response: Response<Body>) -> String {
+    let body = Limited::new(response.into_body(), 64 * 1024).collect();
+    let Ok(Ok(body)) = tokio::time::timeout(Duration::from_secs(10), body).await else { return String::new() };
+    let bytes = body.to_bytes();
+    let text = match serde_json::from_slice(&bytes) {
+        Ok(status) => message(&status),
+        Err(_) => String::from_utf8_lossy(&bytes).into_owned(),
+    };
+    shortened(&text, MAX_CAUSE)
+}

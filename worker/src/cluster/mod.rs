@@ -1,0 +1,18 @@
+//! The Kubernetes API: a client, the shared watch, creates and patches, pods and their logs. Nothing in here knows Step
+//! Functions.
+
+mod connection;
+mod exchange;
+mod jobs;
+mod logs;
+mod pods;
+mod reachability;
+mod watch;
+
+pub use connection::{Cluster, ConnectError};
+pub use exchange::{Delivery, Exchanged, Unreachable};
+pub use jobs::WriteError;
+pub use logs::{LogEnd, LogRequest};
+pub use pods::PodList;
+pub use reachability::Reachability;
+pub use watch::{Scope, Watched, WatchedJob, watch};

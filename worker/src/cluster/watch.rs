@@ -1,0 +1,161 @@
+//! The one watch of a scope: every Job of the group, cut down as it arrives.
+
+use futures::{StreamExt, TryStreamExt, future::Either};
+use kube::{
+    Api, Resource,
+    runtime::watcher::{self, Event},
+};
+use runjob_core::{
+    job::{JobView, NoJob},
+    ledger::GROUP,
+    lifecycle::stamp_of,
+    names::Group,
+    request::Answer,
+};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use std::{borrow::Cow, sync::Arc};
+use tokio::sync::mpsc;
+use tracing::{debug, warn};
+
+use super::{Cluster, exchange::chain};
+use crate::retry::WATCH;
+
+/// The server ends a watch after this many seconds: shorter than the idle time-outs of load balancers on the way.
+const WATCH_SECONDS: u32 = 200;
+/// After that many failures in a row the watcher starts over with a list: an answer of 410 to the watch request itself makes
+/// it ask for the same version again, for ever.
+const MAX_FAILURES: u32 = 5;
+
+/// What is watched: one namespace, or all of them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Scope(pub Option<String>);
+
+/// A Job as the watch brings it.
+#[derive(Debug, Clone)]
+pub struct WatchedJob {
+    metadata: k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    /// What decides about it.
+    pub view: Result<JobView, NoJob>,
+    /// The object itself, if the task is to be answered with it soon. Others are not kept: there may be very many.
+    pub object: Option<Arc<Value>>,
+}
+
+/// News from a watch.
+#[derive(Debug)]
+pub enum Watched {
+    /// A list begins. What is not in it is gone.
+    Listing(Scope),
+    /// A Job is there, or has changed.
+    Applied(Scope, Box<WatchedJob>),
+    /// A Job is gone, or has lost its label: the event looks the same.
+    Removed(Scope, Box<WatchedJob>),
+    /// The list is complete.
+    Listed(Scope),
+}
+
+impl<'de> Deserialize<'de> for WatchedJob {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let object = Value::deserialize(deserializer)?;
+        let text = |name: &str| {
+            let value = object.get("metadata").and_then(|metadata| metadata.get(name));
+            value.and_then(Value::as_str).map(ToOwned::to_owned)
+        };
+        let metadata = k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta {
+            name: text("name"),
+            namespace: text("namespace"),
+            resource_version: text("resourceVersion"),
+            ..Default::default()
+        };
+        let view = JobView::of(&object);
+        let soon = view.as_ref().is_ok_and(|view| {
+            view.phase.is_final() || stamp_of(view).is_some_and(|stamp| stamp.answer == Answer::WhenCreated)
+        });
+        Ok(Self { metadata, view, object: soon.then(|| Arc::new(object)) })
+    }
+}
+
+impl Resource for WatchedJob {
+    type DynamicType = ();
+    type Scope = k8s_openapi::NamespaceResourceScope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        "Job".into()
+    }
+
+    fn group((): &()) -> Cow<'_, str> {
+        "batch".into()
+    }
+
+    fn version((): &()) -> Cow<'_, str> {
+        "v1".into()
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        "jobs".into()
+    }
+
+    fn meta(&self) -> &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+/// Watches until nobody listens any more.
+pub async fn watch(cluster: Cluster, scope: Scope, group: Group, news: mpsc::Sender<Watched>) {
+    let api: Api<WatchedJob> = match &scope.0 {
+        Some(namespace) => Api::namespaced(cluster.api.clone(), namespace),
+        None => Api::all(cluster.api.clone()),
+    };
+    let config = watcher::Config::default().labels(&format!("{GROUP}={group}")).timeout(WATCH_SECONDS);
+    let mut pauses = WATCH.pauses();
+    loop {
+        let mut stream = watcher::watcher(api.clone(), config.clone()).boxed();
+        let mut failures = 0;
+        while failures < MAX_FAILURES {
+            let next = stream.try_next();
+            let closed = std::pin::pin!(news.closed());
+            let event = match futures::future::select(std::pin::pin!(next), closed).await {
+                Either::Left((event, _)) => event,
+                Either::Right(_) => return,
+            };
+            let message = match event {
+                Ok(None) => break,
+                Ok(Some(Event::Init)) => Watched::Listing(scope.clone()),
+                Ok(Some(event)) => {
+                    failures = 0;
+                    pauses.reset();
+                    match event {
+                        Event::InitApply(job) | Event::Apply(job) => Watched::Applied(scope.clone(), Box::new(job)),
+                        Event::Delete(job) => Watched::Removed(scope.clone(), Box::new(job)),
+                        Event::Init => continue,
+                        Event::InitDone => Watched::Listed(scope.clone()),
+                    }
+                }
+                Err(error) => {
+                    failures += 1;
+                    report(&scope, &error, failures);
+                    tokio::time::sleep(pauses.next(None)).await;
+                    continue;
+                }
+            };
+            if news.send(message).await.is_err() {
+                return;
+            }
+        }
+        debug!(scope = ?scope.0, "the watch starts over with a list");
+    }
+}
+
+/// The first failure of a series is everyday life; one that goes on is worth a warning.
+fn report(scope: &Scope, error: &watcher::Error, failures: u32) {
+    let namespace = scope.0.as_deref().unwrap_or("all namespaces");
+    if failures == 1 {
+        debug!(namespace, error = chain(error), "the watch was interrupted");
+    } else {
+        warn!(namespace, error = chain(error), "unable to watch Jobs");
+    }
+}

@@ -1,0 +1,182 @@
+//! What the worker counts. Names follow Prometheus' conventions; labels have few values.
+
+use std::time::Duration;
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, EncodeLabelValue, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+
+/// The media type of [`Metrics::text`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// From the end of a Job to its accepted reply: milliseconds as a rule, minutes in an outage.
+const COMPLETION_BUCKETS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0];
+
+/// How something went.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct By {
+    result: Outcome,
+}
+
+/// How something went, as a label's value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Outcome {
+    Task,
+    Empty,
+    Accepted,
+    Succeeded,
+    Failed,
+    Refused,
+    Gone,
+    Error,
+}
+
+/// All metrics of a worker.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    polls: Family<By, Counter>,
+    creates: Family<By, Counter>,
+    replies: Family<By, Counter>,
+    heartbeats: Family<By, Counter>,
+    deletes: Family<By, Counter>,
+    settles: Family<By, Counter>,
+    /// Jobs of the group that are watched.
+    pub in_flight: Gauge,
+    /// Jobs whose stamp cannot be read.
+    pub unreadable_stamps: Counter,
+    /// Jobs whose activity this worker does not serve.
+    pub foreign_jobs: Counter,
+    /// Tokens that were invalid from the first heartbeat on.
+    pub untrusted_tokens: Counter,
+    completion_to_reply: Histogram,
+    heartbeat_interval: Gauge<f64, std::sync::atomic::AtomicU64>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("runjob");
+        let metrics = Self {
+            polls: Family::default(),
+            creates: Family::default(),
+            replies: Family::default(),
+            heartbeats: Family::default(),
+            deletes: Family::default(),
+            settles: Family::default(),
+            in_flight: Gauge::default(),
+            unreadable_stamps: Counter::default(),
+            foreign_jobs: Counter::default(),
+            untrusted_tokens: Counter::default(),
+            completion_to_reply: Histogram::new(COMPLETION_BUCKETS),
+            heartbeat_interval: Gauge::default(),
+            registry: Registry::default(),
+        };
+        registry.register("polls", "Polls of activities that were answered", metrics.polls.clone());
+        registry.register("creates", "Jobs that were to be created", metrics.creates.clone());
+        registry.register("replies", "Replies to Step Functions", metrics.replies.clone());
+        registry.register("heartbeats", "Heartbeats sent", metrics.heartbeats.clone());
+        registry.register("deletes", "Deletions of Jobs that nobody waits for", metrics.deletes.clone());
+        registry.register("settles", "Patches that take a Job out of the watch", metrics.settles.clone());
+        registry.register("in_flight_jobs", "Jobs of the group that are watched", metrics.in_flight.clone());
+        registry.register(
+            "unreadable_stamps",
+            "Jobs of the group whose stamp could not be read",
+            metrics.unreadable_stamps.clone(),
+        );
+        registry.register(
+            "foreign_jobs",
+            "Jobs of the group whose activity is of another account or region",
+            metrics.foreign_jobs.clone(),
+        );
+        registry.register(
+            "untrusted_tokens",
+            "Tokens that were invalid from the first heartbeat on: is this the right account, region and endpoint?",
+            metrics.untrusted_tokens.clone(),
+        );
+        registry.register_with_unit(
+            "completion_to_reply",
+            "From the arrival of a Job's final condition to the accepted reply",
+            Unit::Seconds,
+            metrics.completion_to_reply.clone(),
+        );
+        registry.register_with_unit(
+            "heartbeat_interval",
+            "The interval of heartbeats, stretched when there are many tasks",
+            Unit::Seconds,
+            metrics.heartbeat_interval.clone(),
+        );
+        Self { registry, ..metrics }
+    }
+}
+
+impl Metrics {
+    /// A poll was answered.
+    pub fn polled(&self, result: Outcome) {
+        self.polls.get_or_create(&By { result }).inc();
+    }
+
+    /// A Job was created, or was not.
+    pub fn created(&self, result: Outcome) {
+        self.creates.get_or_create(&By { result }).inc();
+    }
+
+    /// A task was answered, or was not.
+    pub fn replied(&self, result: Outcome) {
+        self.replies.get_or_create(&By { result }).inc();
+    }
+
+    /// A heartbeat was answered.
+    pub fn beat(&self, result: Outcome) {
+        self.heartbeats.get_or_create(&By { result }).inc();
+    }
+
+    /// A Job was deleted, or was not.
+    pub fn deleted(&self, result: Outcome) {
+        self.deletes.get_or_create(&By { result }).inc();
+    }
+
+    /// A Job was taken out of the watch, or was not.
+    pub fn settled(&self, result: Outcome) {
+        self.settles.get_or_create(&By { result }).inc();
+    }
+
+    /// A finished Job's reply was accepted that long after its end had arrived here.
+    pub fn completed(&self, after: Duration) {
+        self.completion_to_reply.observe(after.as_secs_f64());
+    }
+
+    /// The interval of heartbeats is that.
+    pub fn beating_every(&self, interval: Duration) {
+        self.heartbeat_interval.set(interval.as_secs_f64());
+    }
+
+    /// All of it, as Prometheus reads it.
+    pub fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_conventions() {
+        let metrics = Metrics::default();
+        metrics.replied(Outcome::Succeeded);
+        metrics.completed(Duration::from_millis(7));
+        let text = metrics.text().unwrap();
+        for line in [
+            "runjob_replies_total{result=\"Succeeded\"} 1",
+            "runjob_completion_to_reply_seconds_bucket{le=\"0.01\"} 1",
+            "runjob_in_flight_jobs 0",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The flags of `runjob worker`. Each can also be given as an environment variable.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Args, ValueEnum};
+use runjob_core::{
+    arn::ActivityArn,
+    names::{Group, NotAGroup},
+};
+
+/// What a worker is told.
+#[derive(Debug, Clone, Args)]
+pub struct Settings {
+    /// The ARN of an activity to poll; repeat it for several.
+    #[arg(long = "activity-arn", env = "RUNJOB_ACTIVITY_ARN", value_name = "ARN", value_delimiter = ',', required = true)]
+    pub activities: Vec<ActivityArn>,
+
+    /// The workers that share Jobs: those of one group, in one cluster. [default: from account and region]
+    #[arg(long, env = "RUNJOB_GROUP")]
+    pub group: Option<Group>,
+
+    /// A namespace to run Jobs in; repeat it for several. [default: every namespace that RBAC allows]
+    #[arg(long = "namespace", env = "RUNJOB_NAMESPACE", value_delimiter = ',')]
+    pub namespaces: Vec<String>,
+
+    /// The most Jobs of the group at a time; beyond that no task is taken.
+    #[arg(long, env = "RUNJOB_MAX_IN_FLIGHT", default_value_t = 1000)]
+    pub max_in_flight: usize,
+
+    /// Polls held open for each activity.
+    #[arg(long, env = "RUNJOB_POLLERS", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub pollers: u16,
+
+    /// How often each task is heartbeated. A state's `HeartbeatSeconds` should be three times as long, or more.
+    #[arg(long, env = "RUNJOB_HEARTBEAT_INTERVAL", default_value = "20s", value_parser = duration)]
+    pub heartbeat_interval: Duration,
+
+    /// The most heartbeats a second. With more tasks than that allows, the interval grows.
+    #[arg(long, env = "RUNJOB_HEARTBEAT_RATE", default_value = "100/s", value_parser = rate)]
+    pub heartbeat_rate: u32,
+
+    /// The most pods of one Job whose logs are read.
+    #[arg(long, env = "RUNJOB_MAX_LOG_PODS", default_value_t = 100)]
+    pub max_log_pods: usize,
+
+    /// Where `/live`, `/ready` and `/metrics` are served. Port 0 takes a free one; the log says which.
+    #[arg(long, env = "RUNJOB_ADMIN_ADDR", default_value = "0.0.0.0:8080")]
+    pub admin_addr: SocketAddr,
+
+    /// A kubeconfig. [default: `KUBECONFIG`, `~/.kube/config`, or the service account of the pod]
+    #[arg(long, env = "RUNJOB_KUBECONFIG")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// A context of the kubeconfig. [default: its current one]
+    #[arg(long, env = "RUNJOB_CONTEXT")]
+    pub context: Option<String>,
+
+    /// The name of this cluster. Tasks that name another one in `ClusterName` are refused. [default: any name will do]
+    #[arg(long, env = "RUNJOB_CLUSTER_NAME")]
+    pub cluster_name: Option<String>,
+
+    /// One error name for all failures of Jobs. The cause still tells them apart. [default: `Job.…`, by reason]
+    #[arg(long, env = "RUNJOB_JOB_FAILED_ERROR", value_parser = error_name)]
+    pub job_failed_error: Option<String>,
+
+    /// Unknown fields of a task's input are a warning, not an error.
+    #[arg(long, env = "RUNJOB_LENIENT")]
+    pub lenient: bool,
+
+    /// How log lines look. [default: text on a terminal, otherwise json]
+    #[arg(long, env = "RUNJOB_LOG_FORMAT")]
+    pub log_format: Option<LogFormat>,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines: one object a line.
+    Json,
+}
+
+/// No group was given, and there is none to be derived.
+#[derive(Debug, thiserror::Error)]
+pub enum NoGroup {
+    /// One name cannot be derived from several.
+    #[error("the activities are of several accounts or regions: name the group with --group")]
+    Ambiguous,
+    /// What was derived cannot be a label's value.
+    #[error(transparent)]
+    Unusable(#[from] NotAGroup),
+}
+
+impl Settings {
+    /// The group: as given, or from account and region.
+    pub fn group(&self) -> Result<Group, NoGroup> {
+        if let Some(group) = &self.group {
+            return Ok(group.clone());
+        }
+        let mut origins = self.activities.iter().map(|arn| (arn.account(), arn.region()));
+        let Some((account, region)) = origins.next() else { return Err(NoGroup::Ambiguous) };
+        if origins.any(|other| other != (account, region)) {
+            return Err(NoGroup::Ambiguous);
+        }
+        Ok(Group::of_account(account, region)?)
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let span: jiff::SignedDuration = text.parse().map_err(|_| "expected a duration such as 20s or 2m".to_owned())?;
+    Duration::try_from(span).ok().filter(|span| !span.is_zero()).ok_or_else(|| "expected more than zero".to_owned())
+}
+
+fn rate(text: &str) -> Result<u32, String> {
+    let number = text.strip_suffix("/s").unwrap_or(text).parse().ok();
+    number.filter(|rate| *rate > 0).ok_or_else(|| "expected a rate such as 100/s".to_owned())
+}
+
+fn error_name(text: &str) -> Result<String, String> {
+    let fits = (1..=256).contains(&text.chars().count()) && !text.starts_with("States.");
+    if fits { Ok(text.to_owned()) } else { Err("expected 1 to 256 characters, not beginning with States.".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        settings: Settings,
+    }
+
+    fn settings(flags: &[&str]) -> Result<Settings, clap::Error> {
+        let arn = "--activity-arn=arn:aws:states:eu-west-1:123456789012:activity:a";
+        Line::try_parse_from(["x", arn].iter().chain(flags)).map(|line| line.settings)
+    }
+
+    #[test]
+    fn the_group_comes_from_account_and_region() {
+        assert_eq!(settings(&[]).unwrap().group().unwrap().as_str(), "123456789012.eu-west-1");
+        assert_eq!(settings(&["--group=mine"]).unwrap().group().unwrap().as_str(), "mine");
+        let two = settings(&["--activity-arn=arn:aws:states:us-east-1:123456789012:activity:a"]).unwrap();
+        assert!(matches!(two.group(), Err(NoGroup::Ambiguous)));
+    }
+
+    #[test]
+    fn durations_and_rates_have_units() {
+        let settings = settings(&["--heartbeat-interval=1500ms", "--heartbeat-rate=7/s"]).unwrap();
+        assert_eq!((settings.heartbeat_interval, settings.heartbeat_rate), (Duration::from_millis(1500), 7));
+    }
+
+    #[test]
+    fn values_that_cannot_be_are_refused() {
+        for flag in ["--heartbeat-interval=0s", "--heartbeat-rate=0/s", "--pollers=0", "--job-failed-error=States.X"] {
+            assert!(settings(&[flag]).is_err(), "{flag}");
+        }
+    }
+}

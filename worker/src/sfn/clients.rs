@@ -1,0 +1,87 @@
+//! The SDK's clients and their time-outs.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use aws_config::{Region, SdkConfig, retry::RetryConfig, stalled_stream_protection::StalledStreamProtectionConfig};
+use aws_sdk_sfn::{Client, config::timeout::TimeoutConfig};
+use runjob_core::arn::ActivityArn;
+
+/// `GetActivityTask` is held for up to 60 s; the documentation asks for a client time-out of at least 65 s.
+const POLL_ATTEMPT: Duration = Duration::from_secs(75);
+/// Everything else answers at once.
+const CONTROL_ATTEMPT: Duration = Duration::from_secs(10);
+
+/// The clients for the activities that this worker serves.
+#[derive(Debug, Clone)]
+pub struct Clients {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    activities: Vec<ActivityArn>,
+    regions: BTreeMap<String, Pair>,
+}
+
+#[derive(Debug)]
+struct Pair {
+    poll: Client,
+    control: Client,
+}
+
+/// A token's activity is none of this worker's account and regions: it must not be touched.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the activity {0} belongs to an account or region that this worker does not serve")]
+pub struct NoClient(ActivityArn);
+
+impl Clients {
+    /// Clients for the regions of `activities`, with credentials and endpoint from `config`.
+    pub fn new(config: &SdkConfig, activities: &[ActivityArn]) -> Self {
+        let regions = activities.iter().map(|arn| (arn.region().to_owned(), Pair::new(config, arn.region())));
+        Self { inner: Arc::new(Inner { activities: activities.to_vec(), regions: regions.collect() }) }
+    }
+
+    /// The activities that this worker polls.
+    pub fn activities(&self) -> &[ActivityArn] {
+        &self.inner.activities
+    }
+
+    pub(super) fn poll(&self, activity: &ActivityArn) -> Result<&Client, NoClient> {
+        self.pair(activity).map(|pair| &pair.poll)
+    }
+
+    pub(super) fn control(&self, source: &ActivityArn) -> Result<&Client, NoClient> {
+        self.pair(source).map(|pair| &pair.control)
+    }
+
+    /// Whether a token of that activity is this worker's to use.
+    pub fn serve(&self, source: &ActivityArn) -> bool {
+        self.pair(source).is_ok()
+    }
+
+    fn pair(&self, arn: &ActivityArn) -> Result<&Pair, NoClient> {
+        let ours = |own: &ActivityArn| own.account() == arn.account() && own.region() == arn.region();
+        let known = self.inner.activities.iter().any(ours).then(|| self.inner.regions.get(arn.region())).flatten();
+        known.ok_or_else(|| NoClient(arn.clone()))
+    }
+}
+
+impl Pair {
+    fn new(config: &SdkConfig, region: &str) -> Self {
+        let build = |attempt: Duration, protection: StalledStreamProtectionConfig| {
+            let config = aws_sdk_sfn::config::Builder::from(config)
+                .region(Region::new(region.to_owned()))
+                .timeout_config(TimeoutConfig::builder().operation_attempt_timeout(attempt).build())
+                // One policy for retries, this project's own: a poll that is repeated inside the SDK would outlive a drain.
+                .retry_config(RetryConfig::disabled())
+                .stalled_stream_protection(protection)
+                .build();
+            Client::from_conf(config)
+        };
+        Self {
+            // While an answer is awaited for a minute, the protection wakes up every few milliseconds.
+            poll: build(POLL_ATTEMPT, StalledStreamProtectionConfig::disabled()),
+            control: build(CONTROL_ATTEMPT, StalledStreamProtectionConfig::enabled().build()),
+        }
+    }
+}

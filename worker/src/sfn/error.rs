@@ -1,0 +1,69 @@
+//! What went wrong with a call, by what follows from it.
+
+use aws_sdk_sfn::{
+    config::http::HttpResponse,
+    error::{ProvideErrorMetadata, SdkError},
+};
+
+use super::NoClient;
+
+/// Why a call did not do what it should.
+#[derive(Debug, thiserror::Error)]
+pub enum SfnError {
+    /// The task is not ours any more.
+    #[error("the task is gone ({0:?})")]
+    Gone(Gone),
+    /// The service will not take the answer as it is, however often it is sent.
+    #[error("Step Functions refused the answer: {0}")]
+    Refused(String),
+    /// The key that encrypts the state machine's data cannot be used: only an answer without data gets through.
+    #[error("Step Functions could not use the state machine's key: {0}")]
+    Key(String),
+    /// It may work later: no connection, throttling, an error of the service, credentials that expired or lack a right.
+    #[error("unable to reach Step Functions: {0}")]
+    Passing(String),
+    /// The token is not this worker's to use.
+    #[error(transparent)]
+    NotServed(#[from] NoClient),
+}
+
+/// How the service says that a task is not ours any more. To a finished Job the three are one; to a running one they are
+/// not: a wrong region, account or endpoint makes every token invalid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gone {
+    /// `TaskTimedOut`: answered, timed out, stopped.
+    TimedOut,
+    /// `TaskDoesNotExist`.
+    DoesNotExist,
+    /// `InvalidToken`: never heard of it.
+    InvalidToken,
+}
+
+impl SfnError {
+    /// Sorts an error of any of the calls. By its code: the types of the errors differ from call to call.
+    pub(super) fn of<E>(error: &SdkError<E, HttpResponse>) -> Self
+    where
+        E: std::error::Error + ProvideErrorMetadata + 'static,
+    {
+        match error.code() {
+            Some("TaskTimedOut") => Self::Gone(Gone::TimedOut),
+            Some("TaskDoesNotExist") => Self::Gone(Gone::DoesNotExist),
+            Some("InvalidToken") => Self::Gone(Gone::InvalidToken),
+            Some("InvalidOutput" | "ValidationException") => Self::Refused(service_message(error)),
+            Some(code) if code.starts_with("Kms") => Self::Key(service_message(error)),
+            _ => Self::Passing(chain(error)),
+        }
+    }
+}
+
+/// The error and its sources as they display themselves. Not the SDK's own context: that shows the response, and the
+/// response to a poll holds the token.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let sources = std::iter::successors(Some(error), |error| error.source());
+    sources.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+fn service_message<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> String {
+    let code = error.code().unwrap_or("unknown error");
+    error.message().map_or_else(|| code.to_owned(), |message| format!("{code}: {message}"))
+}
