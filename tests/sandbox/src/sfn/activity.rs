@@ -9,7 +9,12 @@ use std::collections::VecDeque;
 use jiff::Timestamp;
 use tokio::{sync::oneshot, time::sleep};
 
-use super::{core::Core, errors::ServiceError, limits, token::TaskId, token::TaskToken};
+use super::{
+    core::{Core, State},
+    errors::ServiceError,
+    limits,
+    token::{TaskId, TaskToken},
+};
 
 #[derive(Debug)]
 pub(super) struct Activity {
@@ -122,7 +127,7 @@ impl Core {
     }
 
     /// Gives a task to the poll that has waited longest, or lets it wait itself.
-    pub(super) fn offer(&self, state: &mut super::core::State, arn: &str, task: TaskId) {
+    pub(super) fn offer(&self, state: &mut State, arn: &str, task: TaskId) {
         let Some(activity) = state.activities.get_mut(arn) else { return };
         while let Some(poll) = activity.polls.pop_front() {
             if poll.answer.is_closed() {

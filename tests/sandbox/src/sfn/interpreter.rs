@@ -88,14 +88,12 @@ impl Run<'_> {
     }
 
     async fn visit<'s>(&self, state: &'s State, visit: &Visit, raw: Value) -> Result<(Value, Goto<'s>), Halt> {
-        if let Kind::Task(task) = &state.kind {
-            return self.task(state, task, visit, raw).await;
-        }
         let context = self.context(visit, 0);
         let input = at_data_path(&state.input_path, Scope { data: &raw, context: &context })?;
         let scope = Scope { data: &input, context: &context };
         let (output, then) = match &state.kind {
-            Kind::Task(_) | Kind::Succeed => (input, &Then::End),
+            Kind::Task(task) => return self.task(state, task, visit, raw).await,
+            Kind::Succeed => (input, &Then::End),
             Kind::Fail { error, cause } => return Err(StateError::reported(error.clone(), cause.clone()).into()),
             Kind::Wait { pause, then } => {
                 sleep(duration(pause, scope)?).await;

@@ -149,7 +149,8 @@ impl StepFunctions {
         self.core.records()
     }
 
-    /// What workers did that they must never do, so far: a task that was answered in two different ways.
+    /// What workers did that they must never do, so far: a task whose answer was accepted was
+    /// answered in another way too.
     pub fn invariant_violations(&self) -> Vec<String> {
         self.core.invariant_violations()
     }

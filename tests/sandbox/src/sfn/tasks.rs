@@ -152,7 +152,7 @@ impl Core {
         // It is handed out once, so nobody needs it here any more.
         let input = std::mem::take(&mut task.work.input);
         if let Some(execution) = task.work.execution.clone() {
-            // An execution that has reached the end of its history fails at its next own event.
+            // If its history is full, the execution fails at the next event of its own.
             let _ = self.record(state, &execution, Event::ActivityStarted { worker });
         }
         Some(Assignment { token: self.mint.token(id), input })
@@ -254,7 +254,7 @@ impl Core {
             TaskOutcome::TimedOut(_) => Event::ActivityTimedOut,
             TaskOutcome::Aborted => return,
         };
-        // As above.
+        // If its history is full, the execution fails at the next event of its own.
         let _ = self.record(state, &execution, event);
     }
 }
