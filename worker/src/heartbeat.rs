@@ -179,6 +179,7 @@ impl Table {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Hold { token, source, gone } => {
+                self.remove(&token);
                 let due = self.plan(&token, self.interval());
                 self.beats.insert(token, Beat { source, due, trusted: true, followed: false, hold: Some(gone) });
             }

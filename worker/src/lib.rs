@@ -1,5 +1,31 @@
-//! x
+//! The worker of `runjob`: polls Step Functions activities, runs a Kubernetes Job for each task, watches it, collects its
+//! logs and answers.
+//!
+//! ```text
+//!  Step Functions                      runjob worker                            Kubernetes
+//!                        ┌──────────────────────────────────────┐
+//!  GetActivityTask ◄─────│ intake    permit → poll → plan       │── POST Job (stamped) ─►  Job
+//!                        │                                      │                          │
+//!  SendTaskHeartbeat ◄───│ tracker   one watch → step → effects │◄──────── watch ──────────┘
+//!  SendTaskSuccess/   ◄──│             └ logs, diagnosis        │── GET pod logs ────────► Pods
+//!  SendTaskFailure       │             └ reply, then settle     │── PATCH Job (settled) ──► Job leaves the watch
+//!                        └──────────────────────────────────────┘
+//! ```
+//!
+//! The Job is the ledger: everything that a task needs to be answered stands on it. A worker that is killed and started again
+//! finds its Jobs in the first list of its watch and goes on; there is no other way in which it learns of them.
+
+pub mod admin;
 pub mod clock;
 pub mod cluster;
+pub mod command;
+pub mod heartbeat;
+pub mod intake;
+pub mod metrics;
+pub mod permits;
+pub mod replies;
 pub mod retry;
+pub mod settings;
 pub mod sfn;
+pub mod tracker;
+pub mod worker;

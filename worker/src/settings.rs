@@ -12,7 +12,13 @@ use runjob_core::{
 #[derive(Debug, Clone, Args)]
 pub struct Settings {
     /// The ARN of an activity to poll; repeat it for several.
-    #[arg(long = "activity-arn", env = "RUNJOB_ACTIVITY_ARN", value_name = "ARN", value_delimiter = ',', required = true)]
+    #[arg(
+        long = "activity-arn",
+        env = "RUNJOB_ACTIVITY_ARN",
+        value_name = "ARN",
+        value_delimiter = ',',
+        required = true
+    )]
     pub activities: Vec<ActivityArn>,
 
     /// The workers that share Jobs: those of one group, in one cluster. [default: from account and region]

@@ -1,5 +1,7 @@
 //! `eks:call`: any request to the Kubernetes API, checked before it is sent and redacted after.
 
+use std::fmt;
+
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use serde_json::{Value, json};
 
@@ -228,8 +230,20 @@ fn mentions_stamp(value: &Value) -> bool {
     }
 }
 
-/// The Kubernetes API's answer to a call or a create.
-#[derive(Debug, Clone, PartialEq)]
+impl Call {
+    /// The namespace that the path lies in. `None`: it leads to cluster-scoped objects.
+    pub fn namespace(&self) -> Option<&str> {
+        let path = self.path_and_query.split('?').next().unwrap_or_default();
+        let parts: Vec<&str> = path.split('/').skip(1).collect();
+        match parts.as_slice() {
+            ["api", _, "namespaces", name, _, ..] | ["apis", _, _, "namespaces", name, _, ..] => Some(name),
+            _ => None,
+        }
+    }
+}
+
+/// The Kubernetes API's answer to a request. What is shown of it to a task shows no task tokens.
+#[derive(Clone, PartialEq)]
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
@@ -255,12 +269,21 @@ impl Answer {
 
     /// The native envelope: `{"ResponseBody": …, "StatusCode": 200, "StatusText": "OK"}`.
     pub fn envelope(&self) -> Value {
-        json!({"ResponseBody": self.body, "StatusCode": self.status, "StatusText": self.status_text})
+        let mut body = self.body.clone();
+        redact(&mut body);
+        json!({"ResponseBody": body, "StatusCode": self.status, "StatusText": self.status_text})
     }
 
     /// The native failure: `EKS.<status>` with the envelope as its cause.
     pub fn failure(&self) -> TaskFailure {
         TaskFailure::new(ErrorName::Eks(self.status), self.envelope())
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The body may hold task tokens.
+        write!(f, "Answer({} {})", self.status, self.status_text)
     }
 }
 
@@ -374,9 +397,23 @@ mod tests {
     }
 
     #[test]
+    fn a_path_lies_in_a_namespace_or_in_none() {
+        let namespace = |path: &str| {
+            let call = call(&json!({"Method": "GET", "Path": path})).unwrap();
+            call.namespace().map(ToOwned::to_owned)
+        };
+        assert_eq!(namespace("/apis/batch/v1/namespaces/team/jobs").as_deref(), Some("team"));
+        assert_eq!(namespace("/api/v1/namespaces/team/pods/p/log").as_deref(), Some("team"));
+        for cluster_scoped in ["/api/v1/namespaces/team", "/api/v1/nodes", "/version", "/apis/batch/v1/jobs"] {
+            assert_eq!(namespace(cluster_scoped), None, "{cluster_scoped}");
+        }
+    }
+
+    #[test]
     fn an_answer_shows_no_token() {
         let body = br#"{"items":[{"metadata":{"annotations":{"runjob/task-token":"secret","a":"b"}}}],"n":1.10}"#;
         let answer = Answer::new(200, "OK", body);
+        assert!(!format!("{answer:?}").contains("secret"));
         assert_eq!(
             answer.envelope().to_string(),
             r#"{"ResponseBody":{"items":[{"metadata":{"annotations":{"a":"b"}}}],"n":1.10},"StatusCode":200,"StatusText":"OK"}"#

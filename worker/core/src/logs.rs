@@ -21,6 +21,8 @@ pub struct Logs {
     pub omitted: usize,
     /// How many pods have ended and are gone, and their logs with them.
     pub missing: usize,
+    /// Why the pods could not even be listed: the error's name and its cause.
+    pub unlisted: Option<(String, String)>,
 }
 
 /// The logs of one pod.
@@ -199,13 +201,17 @@ impl Logs {
                 logs.insert(name.into(), count.into());
             }
         }
+        if let Some((error, cause)) = &self.unlisted {
+            logs.insert("error".into(), error.as_str().into());
+            logs.insert("cause".into(), cause.as_str().into());
+        }
         logs.into()
     }
 
     /// The same without all but the first `keep` pods, the others counted as omitted.
     pub(crate) fn first(&self, keep: usize) -> Self {
         let pods: Vec<_> = self.pods.iter().take(keep).cloned().collect();
-        Self { omitted: self.omitted + self.pods.len() - pods.len(), pods, missing: self.missing }
+        Self { omitted: self.omitted + self.pods.len() - pods.len(), pods, ..self.clone() }
     }
 }
 
@@ -281,6 +287,7 @@ mod tests {
             pods: vec![PodLogs { pod: "x-1".into(), containers: vec![("main".into(), log)] }],
             omitted: 2,
             missing: 1,
+            unlisted: None,
         };
         assert_eq!(
             logs.render(LogFormat::Parsed, &[]).to_string(),

@@ -184,7 +184,7 @@ mod tests {
             pod: format!("pod-{n}"),
             containers: vec![("main".into(), ContainerLog::Read(text))],
         });
-        Logs { pods: pods.collect(), omitted: 0, missing: 0 }
+        Logs { pods: pods.collect(), ..Logs::default() }
     }
 
     fn parsed(logs: &Logs) -> Reported<'_> {

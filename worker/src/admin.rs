@@ -1,0 +1,71 @@
+//! `/live`, `/ready` and `/metrics`.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+
+use crate::{
+    clock::Clock,
+    cluster::Reachability,
+    metrics::{self, Metrics},
+    tracker::Pulse,
+};
+
+/// What the admin endpoint looks at.
+#[derive(Clone)]
+pub struct Health {
+    /// The tracker's signs of life.
+    pub pulse: Arc<Pulse>,
+    /// How many scopes are watched.
+    pub scopes: u64,
+    /// Whether the cluster answers.
+    pub reachability: Reachability,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// The clock of the pulse.
+    pub clock: Clock,
+}
+
+/// The endpoint's routes.
+pub fn router(health: Health) -> Router {
+    Router::new()
+        .route("/live", get(live))
+        .route("/ready", get(ready))
+        .route("/metrics", get(text_of_metrics))
+        .with_state(health)
+}
+
+/// Whether the process is worth keeping. Trouble of AWS or the API server does not count: a restart would not cure it.
+async fn live(State(health): State<Health>) -> Response {
+    if health.pulse.is_beating(health.clock) {
+        "ok\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "the tracker's loop is stuck\n").into_response()
+    }
+}
+
+/// Whether this replica does its work: its first lists are complete, and the cluster answers.
+async fn ready(State(health): State<Health>) -> Response {
+    let listed = health.pulse.scopes_listed();
+    if listed < health.scopes {
+        let waiting = format!("{listed} of {} watches have shown their first list\n", health.scopes);
+        return (StatusCode::SERVICE_UNAVAILABLE, waiting).into_response();
+    }
+    if health.reachability.is_lost() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the Kubernetes API does not answer\n").into_response();
+    }
+    "ok\n".into_response()
+}
+
+async fn text_of_metrics(State(health): State<Health>) -> Response {
+    match health.metrics.text() {
+        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}

@@ -1,0 +1,110 @@
+//! The command line.
+
+use std::{io::IsTerminal, process::ExitCode};
+
+use anyhow::Context;
+use aws_config::BehaviorVersion;
+use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, level_filters::LevelFilter};
+use tracing_subscriber::{EnvFilter, Layer, filter::filter_fn, layer::SubscriberExt, util::SubscriberInitExt};
+
+use crate::{
+    cluster::Cluster,
+    settings::{LogFormat, Settings},
+    worker::Worker,
+};
+
+/// Runs Kubernetes Jobs for AWS Step Functions: eks:runJob, eks:runJob.sync and eks:call for any cluster.
+#[derive(Debug, Parser)]
+#[command(name = "runjob", version, arg_required_else_help = true)]
+pub struct Command {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Poll activities, run a Job for each task, and answer it when the Job has ended
+    ///
+    /// AWS credentials, region and endpoint come from where every AWS tool takes them; the region of each activity is the one
+    /// in its ARN. SIGTERM ends the worker without losing a task: polls in flight are awaited, running Jobs go on, and the
+    /// next worker answers them. `RUNJOB_LOG` sets what is logged, for instance `debug`.
+    Worker(Box<Settings>),
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    run(Command::parse())
+}
+
+/// Runs a command line.
+pub fn run(command: Command) -> ExitCode {
+    let What::Worker(settings) = command.what;
+    log_to_stderr(settings.log_format);
+    // Two providers in one process make TLS fail at the first connection; naming one settles it. It fails only when one is
+    // set already, and then there is nothing to do.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            error!(%error, "unable to start the runtime");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(work(*settings)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!(error = format!("{error:#}"), "the worker could not go on");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn work(settings: Settings) -> anyhow::Result<()> {
+    let drain = drain_on_signals()?;
+    let cluster = Cluster::find(settings.kubeconfig.as_deref(), settings.context.as_deref()).await?;
+    let sdk = aws_config::defaults(BehaviorVersion::latest()).load().await;
+    Worker::new(settings, sdk, cluster).await?.run(drain).await
+}
+
+/// The first SIGTERM or SIGINT drains; a second one ends the process at once.
+fn drain_on_signals() -> anyhow::Result<CancellationToken> {
+    let drain = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate()).context("unable to listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("unable to listen for SIGINT")?;
+    let begin = drain.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if begin.is_cancelled() {
+                info!("ended at once, as asked twice");
+                std::process::exit(1);
+            }
+            info!("the worker drains");
+            begin.cancel();
+        }
+    });
+    Ok(drain)
+}
+
+/// `RUNJOB_LOG` rules what `runjob` logs. Libraries are heard from `warn` on, whatever it says: below that they may show
+/// requests, and requests hold task tokens.
+fn log_to_stderr(format: Option<LogFormat>) {
+    let wanted = EnvFilter::builder()
+        .with_default_directive(LevelFilter::INFO.into())
+        .with_env_var("RUNJOB_LOG")
+        .from_env_lossy();
+    let own = filter_fn(|event| event.target().starts_with("runjob") || *event.level() <= LevelFilter::WARN);
+    let terminal = std::io::stderr().is_terminal();
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(terminal);
+    let lines = match format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json }) {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    tracing_subscriber::registry().with(lines.with_filter(own).with_filter(wanted)).init();
+}

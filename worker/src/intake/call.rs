@@ -1,0 +1,81 @@
+//! `eks:call`: sending a user's request, and repeating it only where that is safe.
+
+use std::time::Duration;
+
+use runjob_core::{
+    budget::OUTPUT_BUDGET,
+    call::Call,
+    failure::{ErrorName, TaskFailure},
+    output,
+    refusal::{AUTHENTICATION_PATIENCE, PATIENCE},
+};
+use tokio::time::Instant;
+use tracing::warn;
+
+use super::Intake;
+use crate::{
+    cluster::{Delivery, Exchanged, Unreachable},
+    heartbeat::Hold,
+    retry::CALLS,
+    sfn::Reply,
+};
+
+impl Intake {
+    /// Sends the request. `None`: the task is gone, and with it whoever would read the answer.
+    pub(super) async fn call(&self, call: &Call, hold: &Hold) -> Option<Reply> {
+        let mut pauses = CALLS.pauses();
+        let first = Instant::now();
+        loop {
+            let result = self.cluster.call(call).await;
+            let (patience, after) = match &result {
+                Ok(exchanged) => (patience_with(call, exchanged.answer.status), exchanged.retry_after),
+                Err(unreachable) => (patience_without_answer(call, unreachable), None),
+            };
+            let pause = pauses.next(after);
+            if patience.is_none_or(|patience| first.elapsed() + pause > patience) {
+                return Some(self.reply_to_call(call, result));
+            }
+            warn!(method = call.method.as_str(), "unable to carry out a call yet");
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = hold.gone() => return None,
+            }
+        }
+    }
+
+    fn reply_to_call(&self, call: &Call, result: Result<Exchanged, Unreachable>) -> Reply {
+        let is_write = !call.method.is_repeatable();
+        let outcome = match result {
+            Ok(Exchanged { answer, .. }) if answer.is_success() => output::of_call(&answer, is_write, OUTPUT_BUDGET),
+            Ok(Exchanged { answer, .. }) => Err(answer.failure()),
+            Err(error) if error.delivery == Delivery::AnswerTooLong => {
+                Err(TaskFailure::saying(ErrorName::OutputTooLarge, error.to_string()))
+            }
+            Err(error) => Err(TaskFailure::saying(ErrorName::ClusterUnreachable, error.to_string())),
+        };
+        match outcome {
+            Ok(output) => Reply::Success { output },
+            Err(failure) => self.replies.failure(&failure),
+        }
+    }
+}
+
+/// How long an answer of that status is worth repeating the request. One that was throttled or not authenticated was not
+/// carried out, whatever its method.
+fn patience_with(call: &Call, status: u16) -> Option<Duration> {
+    match status {
+        401 => Some(AUTHENTICATION_PATIENCE),
+        429 => Some(PATIENCE),
+        500..=599 if call.method.is_repeatable() => Some(PATIENCE),
+        _ => None,
+    }
+}
+
+/// A write is repeated only when it provably did not arrive.
+fn patience_without_answer(call: &Call, unreachable: &Unreachable) -> Option<Duration> {
+    match unreachable.delivery {
+        Delivery::NotSent => Some(PATIENCE),
+        Delivery::Unknown if call.method.is_repeatable() => Some(PATIENCE),
+        Delivery::Unknown | Delivery::AnswerTooLong => None,
+    }
+}

@@ -1,0 +1,198 @@
+//! From a poll to a Job: permit, poll, plan, create.
+//!
+//! ```text
+//! permit ─► poll ─► request ─► plan ─► POST Job ─► the tracker sees it on the watch
+//!                      │                 └ refused: SendTaskFailure
+//!                      └ call ─► answer: SendTaskSuccess / SendTaskFailure
+//! ```
+
+mod call;
+mod start;
+
+use std::sync::Arc;
+
+use runjob_core::{
+    arn::ActivityArn,
+    failure::{ErrorName, TaskFailure},
+    names::Group,
+    owner::OwnerKey,
+    plan::Plan,
+    request::{self, Request, Strictness},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{Instrument, debug, info, info_span, warn};
+
+use crate::{
+    cluster::Cluster,
+    heartbeat::{Heartbeats, Hold},
+    metrics::{Metrics, Outcome},
+    permits::{Permit, Permits},
+    replies::Replies,
+    retry::CALLS,
+    settings::Settings,
+    sfn::{Clients, PolledTask, Reply},
+};
+
+/// Takes tasks and starts them.
+#[derive(Clone)]
+pub struct Intake {
+    /// Step Functions.
+    pub clients: Clients,
+    /// Kubernetes.
+    pub cluster: Cluster,
+    /// The group that created Jobs belong to.
+    pub group: Group,
+    /// What the worker was told.
+    pub settings: Arc<Settings>,
+    /// How many tasks may be taken.
+    pub permits: Permits,
+    /// Keeps taken tasks alive.
+    pub heartbeats: Heartbeats,
+    /// Answers those that never become a Job.
+    pub replies: Replies,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// The tasks that were taken and are not started yet.
+    pub under_way: TaskTracker,
+    /// No new poll starts once this is cancelled. Polls in flight are awaited: the service may already have assigned a task.
+    pub drain: CancellationToken,
+}
+
+impl Intake {
+    /// Polls an activity until the drain.
+    pub async fn poll(self, activity: ActivityArn, worker_name: String) {
+        let mut pauses = CALLS.pauses();
+        while let Some(permit) = self.room().await {
+            match self.clients.poll_activity(&activity, &worker_name).await {
+                Ok(Some(task)) => {
+                    pauses.reset();
+                    self.metrics.polled(Outcome::Task);
+                    self.take(task, permit);
+                }
+                Ok(None) => {
+                    pauses.reset();
+                    self.metrics.polled(Outcome::Empty);
+                }
+                Err(error) => {
+                    drop(permit);
+                    self.metrics.polled(Outcome::Error);
+                    warn!(%activity, %error, "unable to poll");
+                    let _drained = self.drain.run_until_cancelled(tokio::time::sleep(pauses.next(None))).await;
+                }
+            }
+        }
+    }
+
+    /// Waits for a permit and for a cluster that answers. `None`: no more polls.
+    async fn room(&self) -> Option<Permit> {
+        let ready = async {
+            let permit = self.permits.acquire().await;
+            self.cluster.reachability().restored().await;
+            permit
+        };
+        // A permit and the drain may come at the same time; then the drain counts.
+        let permit = self.drain.run_until_cancelled(ready).await?;
+        (!self.drain.is_cancelled()).then_some(permit)
+    }
+
+    fn take(&self, task: PolledTask, permit: Permit) {
+        let hold = self.heartbeats.hold(&task.token, &task.source);
+        let span = info_span!("task", owner = OwnerKey::of_task(&task.token).short());
+        let intake = self.clone();
+        self.under_way.spawn(async move { intake.start(task, permit, hold).await }.instrument(span));
+    }
+
+    async fn start(self, task: PolledTask, permit: Permit, hold: Hold) {
+        let request = match self.request(&task.input) {
+            Ok(request) => request,
+            Err(failure) => {
+                info!(error = %failure.error, "a task's input was refused");
+                self.answer(&task, self.replies.failure(&failure)).await;
+                return;
+            }
+        };
+        match request {
+            Request::Call(call) => {
+                if let Some(reply) = self.call(&call, &hold).await {
+                    self.answer(&task, reply).await;
+                }
+            }
+            Request::RunJob(run) => {
+                let plan = Plan::new(&run, task.token.clone(), task.source.clone(), &self.group);
+                match self.create(&plan, &hold).await {
+                    start::Started::Created => {
+                        info!(job = %plan.key, "the Job is created");
+                        self.metrics.created(Outcome::Succeeded);
+                        drop(permit);
+                        self.hand_over(hold).await;
+                    }
+                    start::Started::Failed(failure) => {
+                        info!(job = %plan.key, error = %failure.error, "the Job could not be created");
+                        self.metrics.created(Outcome::Failed);
+                        self.answer(&task, self.replies.failure(&failure)).await;
+                    }
+                    start::Started::NobodyWaits => {
+                        info!(job = %plan.key, "the task ended before its Job was created");
+                        self.metrics.created(Outcome::Gone);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes the input as a request that this worker may serve.
+    fn request(&self, input: &str) -> Result<Request, TaskFailure> {
+        let strictness = if self.settings.lenient { Strictness::Lenient } else { Strictness::Strict };
+        let parsed = request::parse(input, strictness).map_err(|invalid| invalid.failure())?;
+        for warning in &parsed.warnings {
+            warn!(%warning, "a part of a task's input was passed over");
+        }
+        let (cluster, namespace) = match &parsed.request {
+            Request::RunJob(run) => (&run.cluster, Some(run.namespace.as_str())),
+            Request::Call(call) => (&call.cluster, call.namespace()),
+        };
+        self.check_cluster(cluster.as_deref())?;
+        self.check_namespace(namespace)?;
+        Ok(parsed.request)
+    }
+
+    fn check_cluster(&self, named: Option<&str>) -> Result<(), TaskFailure> {
+        match (&self.settings.cluster_name, named) {
+            (Some(own), Some(named)) if own != named => {
+                let message = format!("ClusterName is \"{named}\", and this worker serves \"{own}\"");
+                Err(TaskFailure::saying(ErrorName::ClusterNotAllowed, message))
+            }
+            (None, Some(named)) => {
+                debug!(
+                    named,
+                    "ClusterName, Endpoint and CertificateAuthority are ignored: this worker has one cluster"
+                );
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_namespace(&self, namespace: Option<&str>) -> Result<(), TaskFailure> {
+        let served = &self.settings.namespaces;
+        if served.is_empty() || namespace.is_some_and(|namespace| served.iter().any(|own| own == namespace)) {
+            return Ok(());
+        }
+        let asked = namespace.map_or_else(|| "no namespace".to_owned(), |namespace| format!("\"{namespace}\""));
+        let message = format!("the request names {asked}, and this worker serves {}", served.join(", "));
+        Err(TaskFailure::saying(ErrorName::NamespaceNotAllowed, message))
+    }
+
+    async fn answer(&self, task: &PolledTask, reply: Reply) {
+        self.replies.deliver(&task.source, &task.token, reply).await;
+        self.heartbeats.stop(&task.token);
+    }
+
+    /// Keeps the task alive until the tracker must have seen its Job.
+    async fn hand_over(&self, hold: Hold) {
+        /// Two lease durations: by then whoever leads the group has the Job in its list.
+        const UNTIL_SEEN: std::time::Duration = std::time::Duration::from_secs(30);
+        let _drained = self.drain.run_until_cancelled(tokio::time::sleep(UNTIL_SEEN)).await;
+        drop(hold);
+    }
+}

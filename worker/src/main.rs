@@ -1,0 +1,5 @@
+//! The `runjob` binary.
+
+fn main() -> std::process::ExitCode {
+    runjob::command::main()
+}

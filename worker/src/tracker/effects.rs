@@ -1,0 +1,239 @@
+//! Carrying out what was decided. Each effect is begun once, ends by itself, and says what came of it.
+
+use std::{sync::Arc, time::Duration};
+
+use runjob_core::{
+    job::JobView,
+    ledger::{self, Entry, Stamp},
+    lifecycle::{Extent, Moment, Presence, Stage, Verdict},
+    names::Group,
+};
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use tracing::{info, warn};
+
+use super::{
+    capture::{Captured, MAX_LOG_STREAMS},
+    table::JobId,
+};
+use crate::{
+    cluster::{Cluster, Exchanged, WriteError},
+    metrics::{self, Metrics},
+    replies::{Delivery, Replies},
+    retry::{CALLS, Pauses},
+    settings::Settings,
+    sfn::Clients,
+};
+
+/// A write that the API server refuses (RBAC, admission) is not worth repeating sooner.
+const AFTER_REFUSAL: Duration = Duration::from_mins(5);
+/// A write that did not get through, or met another one.
+const AFTER_TROUBLE: Duration = Duration::from_secs(2);
+/// How often a settling looks again when the Job keeps changing under it.
+const SETTLE_ATTEMPTS: u32 = 5;
+
+/// What decisions are carried out with.
+pub struct Effects {
+    /// Step Functions.
+    pub clients: Clients,
+    /// Kubernetes.
+    pub cluster: Cluster,
+    /// Answers tasks.
+    pub replies: Replies,
+    /// The group whose label is put back when it was lost.
+    pub group: Group,
+    /// What the worker was told.
+    pub settings: Arc<Settings>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    pub(super) log_streams: Semaphore,
+}
+
+/// An effect, with everything that it needs to know.
+pub(super) struct Work {
+    pub(super) view: JobView,
+    pub(super) stamp: Arc<Stamp>,
+    pub(super) kind: WorkKind,
+}
+
+pub(super) enum WorkKind {
+    Confirm,
+    Capture(Extent),
+    Report { verdict: Verdict, object: Option<Arc<Value>>, captured: Captured },
+    Settle,
+    Delete,
+}
+
+/// What came of an effect.
+pub(super) struct Done {
+    pub(super) id: JobId,
+    pub(super) outcome: Outcome,
+}
+
+pub(super) enum Outcome {
+    Captured(Captured),
+    Replied(Delivery),
+    Settled(Later),
+    Deleted(Later),
+    Confirmed(Presence),
+    /// The Job is there, but this task has nothing to do with it any more.
+    ConfirmedSettled,
+    Panicked,
+}
+
+/// Whether something is to be tried again.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Later {
+    Never,
+    After(Duration),
+}
+
+impl Later {
+    pub(super) fn from(self, now: Moment) -> Stage {
+        match self {
+            Self::Never => Stage::Done,
+            Self::After(pause) => Stage::Again(Moment(now.0 + pause)),
+        }
+    }
+}
+
+impl Effects {
+    /// What decisions are carried out with.
+    pub fn new(
+        clients: Clients,
+        cluster: Cluster,
+        replies: Replies,
+        group: Group,
+        settings: Arc<Settings>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { clients, cluster, replies, group, settings, metrics, log_streams: Semaphore::new(MAX_LOG_STREAMS) }
+    }
+
+    pub(super) async fn carry_out(self: Arc<Self>, work: Work) -> Outcome {
+        let Work { view, stamp, kind } = work;
+        match kind {
+            WorkKind::Confirm => self.confirm(&view, &stamp).await,
+            WorkKind::Capture(extent) => Outcome::Captured(self.capture(&view, &stamp, extent).await),
+            WorkKind::Report { verdict, object, captured } => {
+                let reply = self.compose(&view, &stamp, &verdict, object, &captured).await;
+                Outcome::Replied(self.replies.deliver(&stamp.source, &stamp.token, reply).await)
+            }
+            WorkKind::Settle => Outcome::Settled(self.settle(view, &stamp).await),
+            WorkKind::Delete => Outcome::Deleted(self.delete(&view).await),
+        }
+    }
+
+    /// Is the Job really gone? Only a GET knows: one that lost its label looks the same on the watch.
+    async fn confirm(&self, view: &JobView, stamp: &Stamp) -> Outcome {
+        let mut pauses = CALLS.pauses();
+        let found = match self.read(view, &mut pauses).await {
+            Found::Gone => return Outcome::Confirmed(Presence::Gone),
+            Found::There(found, _) => found,
+        };
+        match &found.entry {
+            Entry::Open(own) if own.token == stamp.token && !found.labelled => {
+                warn!("the Job has lost its label; it is put back");
+                match self.cluster.patch(&found.key, &ledger::relabel(&found, stamp, &self.group)).await {
+                    Ok(_) => Outcome::Confirmed(Presence::Seen),
+                    Err(error) => {
+                        warn!(%error, "unable to put the label back");
+                        tokio::time::sleep(AFTER_TROUBLE).await;
+                        Outcome::Confirmed(Presence::Missing)
+                    }
+                }
+            }
+            Entry::Open(own) if own.token == stamp.token => Outcome::Confirmed(Presence::Seen),
+            // It is settled, another task has adopted it, or somebody has taken the stamp off: not this entry's any more.
+            _ => Outcome::ConfirmedSettled,
+        }
+    }
+
+    /// Takes the Job out of the watch.
+    async fn settle(&self, mut view: JobView, stamp: &Stamp) -> Later {
+        let mut pauses = CALLS.pauses();
+        for _ in 0..SETTLE_ATTEMPTS {
+            match self.cluster.patch(&view.key, &ledger::settle(&view, stamp)).await {
+                Ok(_) => {
+                    self.metrics.settled(metrics::Outcome::Succeeded);
+                    return Later::Never;
+                }
+                Err(WriteError::Changed) => match self.read(&view, &mut pauses).await {
+                    Found::Gone => return Later::Never,
+                    Found::There(found, _) => match &found.entry {
+                        Entry::Open(own) if own.token == stamp.token => view = *found,
+                        _ => return Later::Never,
+                    },
+                },
+                Err(error @ WriteError::Refused { .. }) => {
+                    warn!(%error, "unable to take an answered Job out of the watch");
+                    self.metrics.settled(metrics::Outcome::Refused);
+                    return Later::After(AFTER_REFUSAL);
+                }
+                Err(error @ WriteError::Unreachable(_)) => {
+                    warn!(%error, "unable to take an answered Job out of the watch yet");
+                    self.metrics.settled(metrics::Outcome::Error);
+                    return Later::After(AFTER_TROUBLE);
+                }
+            }
+        }
+        Later::After(AFTER_TROUBLE)
+    }
+
+    /// Deletes a Job that nobody waits for.
+    async fn delete(&self, view: &JobView) -> Later {
+        match self.cluster.delete(view).await {
+            Ok(()) => {
+                info!("the Job is deleted: its task has ended without it");
+                self.metrics.deleted(metrics::Outcome::Succeeded);
+                Later::Never
+            }
+            // The newer version is on its way; what is to be done about it is decided anew.
+            Err(WriteError::Changed) => Later::After(AFTER_TROUBLE),
+            Err(error @ WriteError::Refused { .. }) => {
+                warn!(%error, "unable to delete a Job that nobody waits for");
+                self.metrics.deleted(metrics::Outcome::Refused);
+                Later::After(AFTER_REFUSAL)
+            }
+            Err(error @ WriteError::Unreachable(_)) => {
+                warn!(%error, "unable to delete a Job that nobody waits for yet");
+                self.metrics.deleted(metrics::Outcome::Error);
+                Later::After(AFTER_TROUBLE)
+            }
+        }
+    }
+
+    /// Reads the very Job. Ends only when the API server has spoken.
+    pub(super) async fn read(&self, view: &JobView, pauses: &mut Pauses) -> Found {
+        loop {
+            let after = match self.cluster.get(&view.key).await {
+                Ok(Exchanged { answer, .. }) if answer.status == 404 => return Found::Gone,
+                Ok(Exchanged { answer, .. }) if answer.is_success() => match JobView::of(&answer.body) {
+                    Ok(found) if found.uid == view.uid => return Found::There(Box::new(found), Arc::new(answer.body)),
+                    Ok(_) => return Found::Gone,
+                    Err(error) => {
+                        warn!(%error, "unable to read a Job");
+                        None
+                    }
+                },
+                Ok(Exchanged { answer, retry_after }) => {
+                    warn!(status = answer.status, "unable to read a Job");
+                    retry_after
+                }
+                Err(error) => {
+                    warn!(%error, "unable to read a Job");
+                    None
+                }
+            };
+            tokio::time::sleep(pauses.next(after)).await;
+        }
+    }
+}
+
+/// What a GET has found.
+pub(super) enum Found {
+    /// No Job of that name, or another one.
+    Gone,
+    /// The very Job, as it is now.
+    There(Box<JobView>, Arc<Value>),
+}

@@ -1,0 +1,322 @@
+//! From the first sight of a Job to its settling: one table, one loop, and effects that are spawned.
+//!
+//! ```text
+//!  watches ──────┐                        ┌─ capture ─ report ─ settle ─ delete ─ confirm
+//!  lost tokens ──┼─► table ─► step ─► spawn                     │
+//!  effects done ─┘     ▲                                        │
+//!                      └────────────────────────────────────────┘
+//! ```
+//!
+//! The loop never waits for anything but its next message: what takes time is an effect. A Job at rest is an entry in the
+//! table, not a task of the runtime.
+
+mod capture;
+mod effects;
+mod reply;
+mod table;
+
+use std::{
+    collections::HashMap,
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::FutureExt;
+use runjob_core::{
+    job::JobView,
+    ledger::{Entry as LedgerEntry, Stamp},
+    lifecycle::{Decision, Presence, Stage, TokenState},
+};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::JoinSet,
+    time::{Instant, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, debug, error, info, info_span, warn};
+
+pub use effects::Effects;
+use effects::{Done, Outcome};
+use table::{Entry, JobId, MAX_HELD_OBJECTS, Table};
+
+use crate::{
+    clock::Clock,
+    cluster::{Scope, Watched, WatchedJob},
+    heartbeat::{Heartbeats, Lost},
+    metrics::Metrics,
+    permits::Permits,
+};
+
+/// How long effects that are under way may take once the worker drains: captures and replies, then the lease goes.
+const DRAIN: Duration = Duration::from_secs(20);
+/// The loop wakes at least this often, so that `/live` can tell a quiet loop from a stuck one.
+const TICK: Duration = Duration::from_secs(5);
+/// After an effect panicked, its Job is looked at again that much later.
+const AFTER_PANIC: Duration = Duration::from_mins(1);
+
+/// Follows every Job of the group.
+pub struct Tracker {
+    /// What carries out decisions.
+    pub effects: Arc<Effects>,
+    /// Keeps the tasks alive.
+    pub heartbeats: Heartbeats,
+    /// Is told how many Jobs there are.
+    pub permits: Permits,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// The clock of all moments.
+    pub clock: Clock,
+    /// What `/live` and `/ready` look at.
+    pub pulse: Arc<Pulse>,
+    table: Table,
+    running: JoinSet<Done>,
+    /// How often each scope was listed.
+    listings: HashMap<Scope, u64>,
+    /// Permits to keep whole objects.
+    holds: Arc<Semaphore>,
+    draining: bool,
+}
+
+/// The signs of life of the tracker.
+#[derive(Debug, Default)]
+pub struct Pulse {
+    ticked: AtomicU64,
+    scopes_listed: AtomicU64,
+}
+
+impl Pulse {
+    /// Whether the loop has turned lately.
+    pub fn is_beating(&self, clock: Clock) -> bool {
+        let ticked = Duration::from_millis(self.ticked.load(Ordering::Relaxed));
+        clock.now().0.saturating_sub(ticked) < TICK * 6
+    }
+
+    /// How many scopes have shown their first complete list.
+    pub fn scopes_listed(&self) -> u64 {
+        self.scopes_listed.load(Ordering::Relaxed)
+    }
+
+    fn tick(&self, clock: Clock) {
+        let millis = u64::try_from(clock.now().0.as_millis()).unwrap_or(u64::MAX);
+        self.ticked.store(millis, Ordering::Relaxed);
+    }
+}
+
+impl Tracker {
+    /// A tracker that knows no Job yet.
+    pub fn new(
+        effects: Arc<Effects>,
+        heartbeats: Heartbeats,
+        permits: Permits,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+        pulse: Arc<Pulse>,
+    ) -> Self {
+        Self {
+            effects,
+            heartbeats,
+            permits,
+            metrics,
+            clock,
+            pulse,
+            table: Table::default(),
+            running: JoinSet::new(),
+            listings: HashMap::new(),
+            holds: Arc::new(Semaphore::new(MAX_HELD_OBJECTS)),
+            draining: false,
+        }
+    }
+
+    /// Follows Jobs until `stop`, then lets what is under way come to its end.
+    pub async fn run(
+        mut self,
+        mut watched: mpsc::Receiver<Watched>,
+        mut lost: mpsc::UnboundedReceiver<Lost>,
+        stop: CancellationToken,
+    ) {
+        loop {
+            self.pulse.tick(self.clock);
+            let tick = Instant::now() + TICK;
+            let wake = self.table.next_wake().map_or(tick, |moment| self.clock.instant(moment).min(tick));
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(Ok(done)) = self.running.join_next() => self.done(done),
+                Some(news) = watched.recv() => self.watched(news),
+                Some(Lost(token)) = lost.recv() => {
+                    if let Some(id) = self.table.by_token(&token) {
+                        self.update(&id, |entry| entry.progress.token = TokenState::Gone);
+                    }
+                }
+                () = tokio::time::sleep_until(wake) => {
+                    for id in self.table.due(self.clock.now()) {
+                        self.step(&id);
+                    }
+                }
+            }
+        }
+        self.drain().await;
+    }
+
+    async fn drain(mut self) {
+        let deadline = Instant::now() + DRAIN;
+        info!(effects = self.running.len(), jobs = self.table.len(), "the tracker ends; its Jobs go on");
+        self.draining = true;
+        while let Ok(Some(result)) = timeout_at(deadline, self.running.join_next()).await {
+            if let Ok(done) = result {
+                self.done(done);
+            }
+        }
+        let left = self.running.len();
+        if left > 0 {
+            warn!(left, "effects were cut short; the next worker begins them anew");
+        }
+    }
+
+    fn watched(&mut self, news: Watched) {
+        match news {
+            Watched::Listing(scope) => *self.listings.entry(scope).or_default() += 1,
+            Watched::Applied(scope, job) => self.applied(&scope, *job),
+            Watched::Removed(_, job) => {
+                if let Ok(view) = &job.view {
+                    self.update(&JobId::of(view), |entry| entry.progress.presence = Presence::Missing);
+                }
+            }
+            Watched::Listed(scope) => {
+                let listing = self.listings.get(&scope).copied().unwrap_or_default();
+                if listing == 1 {
+                    self.pulse.scopes_listed.fetch_add(1, Ordering::Relaxed);
+                }
+                // Deletions that happened while the watch was broken arrive as nothing at all.
+                for id in self.table.unseen(&scope, listing) {
+                    self.update(&id, |entry| entry.progress.presence = Presence::Missing);
+                }
+            }
+        }
+    }
+
+    fn applied(&mut self, scope: &Scope, job: WatchedJob) {
+        let view = match job.view {
+            Ok(view) => view,
+            Err(error) => {
+                error!(%error, "the watch brought something that is no Job");
+                return;
+            }
+        };
+        let Some(stamp) = self.readable_stamp(&view) else { return };
+        let id = JobId::of(&view);
+        let seen = (scope.clone(), self.listings.get(scope).copied().unwrap_or_default());
+        let known = self.table.get_mut(&id).filter(|entry| entry.stamp.token == stamp.token);
+        if let Some(entry) = known {
+            entry.seen = seen;
+            entry.progress.presence = Presence::Seen;
+            entry.observe(view, job.object, &self.holds, self.clock);
+        } else {
+            self.heartbeats.follow(&stamp.token, &stamp.source);
+            let mut entry = Entry::new(stamp, view.clone(), seen);
+            entry.observe(view, job.object, &self.holds, self.clock);
+            if let Some(replaced) = self.table.insert(&id, entry) {
+                self.heartbeats.stop(&replaced.stamp.token);
+            }
+            self.count();
+        }
+        self.step(&id);
+    }
+
+    /// The stamp of a Job that this worker may touch.
+    fn readable_stamp(&mut self, view: &JobView) -> Option<Arc<Stamp>> {
+        match &view.entry {
+            LedgerEntry::Open(stamp) if self.effects.clients.serve(&stamp.source) => Some(Arc::new((**stamp).clone())),
+            LedgerEntry::Open(stamp) => {
+                warn!(job = %view.key, source = %stamp.source, "a Job of the group is of another account or region");
+                self.metrics.foreign_jobs.inc();
+                None
+            }
+            LedgerEntry::Unreadable(error) => {
+                warn!(job = %view.key, %error, "the stamp of a Job cannot be read");
+                self.metrics.unreadable_stamps.inc();
+                None
+            }
+            LedgerEntry::None | LedgerEntry::Settled { .. } => None,
+        }
+    }
+
+    fn update(&mut self, id: &JobId, change: impl FnOnce(&mut Entry)) {
+        if let Some(entry) = self.table.get_mut(id) {
+            change(entry);
+            self.step(id);
+        }
+    }
+
+    /// Asks the core what to do about a Job, and begins it.
+    fn step(&mut self, id: &JobId) {
+        let now = self.clock.now();
+        let Some(entry) = self.table.get_mut(id) else { return };
+        let decision = entry.decide(now);
+        match &decision {
+            Decision::Wait(None) => {}
+            Decision::Wait(Some(when)) => self.table.wake_at(id, *when),
+            Decision::Forget => {
+                if let Some(entry) = self.table.remove(id) {
+                    debug!(job = %entry.view.key, "the Job has left the table");
+                    self.heartbeats.stop(&entry.stamp.token);
+                    self.count();
+                }
+            }
+            // What is under way is brought to its end, reply and settling included; nothing else is begun any more.
+            Decision::Capture(_) | Decision::Delete | Decision::Confirm if self.draining => {}
+            effect => {
+                entry.begin(effect);
+                let work = self.effects.clone().carry_out(entry.work(effect));
+                let span = info_span!("job", job = %entry.view.key, owner = entry.stamp.owner.short());
+                let id = id.clone();
+                let name = format!("{effect:?}");
+                let guarded = async move {
+                    // One Job's bad luck must not become everybody's.
+                    let outcome = AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| {
+                        error!(effect = name, "an effect panicked");
+                        Outcome::Panicked
+                    });
+                    Done { id, outcome }
+                };
+                self.running.spawn(guarded.instrument(span));
+            }
+        }
+    }
+
+    fn done(&mut self, done: Done) {
+        let Done { id, outcome } = done;
+        let now = self.clock.now();
+        let Some(entry) = self.table.get_mut(&id) else { return };
+        match outcome {
+            Outcome::Captured(captured) => {
+                entry.captured = Some(captured);
+                entry.progress.capture = Stage::Done;
+            }
+            Outcome::Replied(delivery) => {
+                entry.replied(delivery, self.clock, &self.metrics);
+                let token = entry.stamp.token.clone();
+                self.heartbeats.stop(&token);
+            }
+            Outcome::Settled(stage) => entry.progress.settle = stage.from(now),
+            Outcome::Deleted(stage) => entry.progress.deletion = stage.from(now),
+            Outcome::Confirmed(presence) => entry.progress.presence = presence,
+            Outcome::ConfirmedSettled => {
+                entry.progress.reply = Stage::Done;
+                entry.progress.presence = Presence::Gone;
+            }
+            Outcome::Panicked => entry.retry_running(now, AFTER_PANIC),
+        }
+        self.step(&id);
+    }
+
+    fn count(&self) {
+        let jobs = self.table.len();
+        self.permits.set_tracked(jobs);
+        self.metrics.in_flight.set(i64::try_from(jobs).unwrap_or(i64::MAX));
+    }
+}

@@ -1,0 +1,70 @@
+//! Composing the answer to a task from its Job, its pods and their logs.
+
+use std::sync::Arc;
+
+use runjob_core::{
+    budget::{CAUSE_BUDGET, OUTPUT_BUDGET},
+    diagnosis::Diagnosis,
+    failure::ErrorName,
+    job::{JobView, Phase},
+    ledger::{Stamp, user_view},
+    lifecycle::Verdict,
+    output::{self, Reported},
+};
+use serde_json::{Value, json};
+
+use super::{
+    capture::Captured,
+    effects::{Effects, Found},
+};
+use crate::{retry::CALLS, sfn::Reply};
+
+impl Effects {
+    pub(super) async fn compose(
+        &self,
+        view: &JobView,
+        stamp: &Stamp,
+        verdict: &Verdict,
+        object: Option<Arc<Value>>,
+        captured: &Captured,
+    ) -> Reply {
+        let object = match object {
+            Some(object) => object,
+            None => self.object(view, verdict).await,
+        };
+        let job = user_view(Arc::unwrap_or_clone(object), stamp);
+        let reported = Reported { logs: captured.logs.as_ref(), format: stamp.options.logs.format };
+        let diagnosis = match verdict {
+            Verdict::Created | Verdict::Succeeded => {
+                return match output::of_job(&job, reported, OUTPUT_BUDGET) {
+                    Ok(output) => Reply::Success { output },
+                    Err(failure) => self.replies.failure(&failure),
+                };
+            }
+            Verdict::Failed => {
+                let (reason, message) = match &view.phase {
+                    Phase::Failed { reason, message } => (reason.as_str(), message.as_str()),
+                    _ => ("", ""),
+                };
+                Diagnosis::of_failed(reason, message, &captured.pods)
+            }
+            Verdict::Deleted => Diagnosis::of_deleted(&view.key.to_string(), &captured.pods),
+        };
+        let cause = output::of_failure(&diagnosis.to_json(), Some(&job), reported, CAUSE_BUDGET);
+        self.replies.failure_with_cause(ErrorName::Job(diagnosis.code), cause)
+    }
+
+    /// The Job itself, read once more because it was not kept.
+    async fn object(&self, view: &JobView, verdict: &Verdict) -> Arc<Value> {
+        if *verdict != Verdict::Deleted
+            && let Found::There(_, object) = self.read(view, &mut CALLS.pauses()).await
+        {
+            return object;
+        }
+        Arc::new(json!({
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {"namespace": view.key.namespace, "name": view.key.name, "uid": view.uid},
+        }))
+    }
+}

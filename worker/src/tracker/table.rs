@@ -1,0 +1,197 @@
+//! The table of watched Jobs.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use runjob_core::{
+    job::JobView,
+    ledger::Stamp,
+    lifecycle::{Decision, Moment, Presence, Progress, Stage, step},
+    names::JobKey,
+    token::TaskToken,
+};
+use serde_json::Value;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
+
+use super::{
+    capture::Captured,
+    effects::{Work, WorkKind},
+};
+use crate::{clock::Clock, cluster::Scope, metrics::Metrics, replies::Delivery};
+
+/// The most finished Jobs whose whole object is kept until they are reported. Others are read again then: after an outage of
+/// Step Functions there may be very many.
+pub(super) const MAX_HELD_OBJECTS: usize = 200;
+
+/// One Job, not just one name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct JobId {
+    key: JobKey,
+    uid: String,
+}
+
+impl JobId {
+    pub(super) fn of(view: &JobView) -> Self {
+        Self { key: view.key.clone(), uid: view.uid.clone() }
+    }
+}
+
+/// What is known of a watched Job, and what was done for it so far.
+pub(super) struct Entry {
+    pub(super) stamp: Arc<Stamp>,
+    pub(super) view: JobView,
+    pub(super) progress: Progress,
+    pub(super) captured: Option<Captured>,
+    /// The scope that it was last seen in, and the number of that scope's list.
+    pub(super) seen: (Scope, u64),
+    object: Option<(Arc<Value>, OwnedSemaphorePermit)>,
+    ended: Option<Instant>,
+}
+
+impl Entry {
+    pub(super) fn new(stamp: Arc<Stamp>, view: JobView, seen: (Scope, u64)) -> Self {
+        Self { stamp, view, progress: Progress::default(), captured: None, seen, object: None, ended: None }
+    }
+
+    /// Takes in what the watch has brought. The object is kept only if there is a permit for it.
+    pub(super) fn observe(&mut self, view: JobView, object: Option<Arc<Value>>, holds: &Arc<Semaphore>, clock: Clock) {
+        if view.deleting && self.progress.deleting_since.is_none() {
+            self.progress.deleting_since = Some(clock.now());
+        }
+        if view.phase.is_final() && self.ended.is_none() {
+            self.ended = Some(Instant::now());
+        }
+        self.view = view;
+        self.object = object.and_then(|object| Some((object, holds.clone().try_acquire_owned().ok()?)));
+    }
+
+    pub(super) fn decide(&self, now: Moment) -> Decision {
+        step(&self.view, &self.stamp, &self.progress, now)
+    }
+
+    /// Notes that the effect has begun.
+    pub(super) fn begin(&mut self, effect: &Decision) {
+        match effect {
+            Decision::Confirm => self.progress.presence = Presence::Confirming,
+            Decision::Capture(_) => self.progress.capture = Stage::Running,
+            Decision::Report(_) => self.progress.reply = Stage::Running,
+            Decision::Settle => self.progress.settle = Stage::Running,
+            Decision::Delete => self.progress.deletion = Stage::Running,
+            Decision::Wait(_) | Decision::Forget => {}
+        }
+    }
+
+    /// What carrying out a decision needs to know.
+    pub(super) fn work(&mut self, effect: &Decision) -> Work {
+        let kind = match effect {
+            Decision::Capture(extent) => WorkKind::Capture(*extent),
+            Decision::Report(verdict) => WorkKind::Report {
+                verdict: verdict.clone(),
+                object: self.object.take().map(|(object, _)| object),
+                captured: self.captured.take().unwrap_or_default(),
+            },
+            Decision::Settle => WorkKind::Settle,
+            Decision::Delete => WorkKind::Delete,
+            Decision::Confirm | Decision::Wait(_) | Decision::Forget => WorkKind::Confirm,
+        };
+        Work { view: self.view.clone(), stamp: self.stamp.clone(), kind }
+    }
+
+    /// The task is answered, or nobody takes an answer.
+    pub(super) fn replied(&mut self, delivery: Delivery, clock: Clock, metrics: &Metrics) {
+        self.progress.reply = Stage::Done;
+        if let (Delivery::Accepted, Some(ended)) = (delivery, self.ended) {
+            metrics.completed(ended.elapsed());
+        }
+        if delivery == Delivery::NotOurs && !self.view.phase.is_final() {
+            // Nobody waits for a Job that still runs: its token has died, that is all.
+            self.progress.reply = Stage::Again(clock.now());
+            self.progress.token = runjob_core::lifecycle::TokenState::Gone;
+        }
+    }
+
+    /// Whatever was under way is to be begun again, later.
+    pub(super) fn retry_running(&mut self, now: Moment, pause: Duration) {
+        let again = Stage::Again(Moment(now.0 + pause));
+        let progress = &mut self.progress;
+        for stage in [&mut progress.reply, &mut progress.settle, &mut progress.deletion] {
+            if *stage == Stage::Running {
+                *stage = again;
+            }
+        }
+        if progress.capture == Stage::Running {
+            progress.capture = Stage::Done;
+        }
+        if progress.presence == Presence::Confirming {
+            progress.presence = Presence::Missing;
+        }
+    }
+}
+
+/// All watched Jobs.
+#[derive(Default)]
+pub(super) struct Table {
+    entries: HashMap<JobId, Entry>,
+    tokens: HashMap<TaskToken, JobId>,
+    wakes: BTreeSet<(Moment, JobId)>,
+}
+
+impl Table {
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn get_mut(&mut self, id: &JobId) -> Option<&mut Entry> {
+        self.entries.get_mut(id)
+    }
+
+    pub(super) fn by_token(&self, token: &TaskToken) -> Option<JobId> {
+        self.tokens.get(token).cloned()
+    }
+
+    /// Gives the entry that this one replaces.
+    pub(super) fn insert(&mut self, id: &JobId, entry: Entry) -> Option<Entry> {
+        let replaced = self.remove(id);
+        self.tokens.insert(entry.stamp.token.clone(), id.clone());
+        self.entries.insert(id.clone(), entry);
+        replaced
+    }
+
+    pub(super) fn remove(&mut self, id: &JobId) -> Option<Entry> {
+        let entry = self.entries.remove(id)?;
+        self.tokens.remove(&entry.stamp.token);
+        Some(entry)
+    }
+
+    /// The Jobs of a scope that its latest list did not show.
+    pub(super) fn unseen(&self, scope: &Scope, listing: u64) -> Vec<JobId> {
+        let unseen = self.entries.iter().filter(|(_, entry)| entry.seen.0 == *scope && entry.seen.1 < listing);
+        unseen.map(|(id, _)| id.clone()).collect()
+    }
+
+    pub(super) fn wake_at(&mut self, id: &JobId, when: Moment) {
+        self.wakes.insert((when, id.clone()));
+    }
+
+    pub(super) fn next_wake(&self) -> Option<Moment> {
+        self.wakes.first().map(|(when, _)| *when)
+    }
+
+    /// The Jobs whose time has come.
+    pub(super) fn due(&mut self, now: Moment) -> Vec<JobId> {
+        let mut due = Vec::new();
+        while let Some((when, _)) = self.wakes.first()
+            && *when <= now
+            && let Some((_, id)) = self.wakes.pop_first()
+        {
+            due.push(id);
+        }
+        due
+    }
+}

@@ -1,0 +1,157 @@
+//! The worker: everything wired together, from its start to the end of its drain.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use aws_config::SdkConfig;
+use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{Instrument, info, info_span, warn};
+
+use crate::{
+    admin::{self, Health},
+    clock::Clock,
+    cluster::{Cluster, Scope, watch},
+    heartbeat::{Heartbeats, Pace},
+    intake::Intake,
+    metrics::Metrics,
+    permits::Permits,
+    replies::Replies,
+    settings::Settings,
+    sfn::Clients,
+    tracker::{Effects, Pulse, Tracker},
+};
+
+/// News from the watches that the tracker has not taken in yet. The list of a restarted worker comes in pages of 500; two of
+/// them may wait, then the watch is read more slowly.
+const NEWS: usize = 1000;
+/// How long polls in flight are awaited: the longest that Step Functions holds one, and the time to create a Job.
+const POLLS_END: Duration = Duration::from_secs(80);
+/// The longest name that `GetActivityTask` takes.
+const MAX_WORKER_NAME: usize = 80;
+
+/// A worker that is ready to run.
+pub struct Worker {
+    settings: Arc<Settings>,
+    sdk: SdkConfig,
+    cluster: Cluster,
+    admin: TcpListener,
+}
+
+impl Worker {
+    /// Takes everything that a worker needs from outside, and binds the admin endpoint.
+    pub async fn new(settings: Settings, sdk: SdkConfig, cluster: Cluster) -> anyhow::Result<Self> {
+        let address = settings.admin_addr;
+        let admin = TcpListener::bind(address).await.with_context(|| format!("unable to listen on {address}"))?;
+        Ok(Self { settings: Arc::new(settings), sdk, cluster, admin })
+    }
+
+    /// Where the admin endpoint listens.
+    pub fn admin_addr(&self) -> std::io::Result<SocketAddr> {
+        self.admin.local_addr()
+    }
+
+    /// Runs until `drain` is cancelled and everything under way has come to its end. Running Jobs go on without it.
+    pub async fn run(self, drain: CancellationToken) -> anyhow::Result<()> {
+        let Self { settings, sdk, cluster, admin } = self;
+        let group = settings.group()?;
+        let clients = Clients::new(&sdk, &settings.activities);
+        let (clock, metrics, pulse) = (Clock::start(), Arc::new(Metrics::default()), Arc::new(Pulse::default()));
+        let permits = Permits::new(settings.max_in_flight);
+        let replies = Replies::new(clients.clone(), metrics.clone(), settings.job_failed_error.clone());
+        let pace = Pace { interval: settings.heartbeat_interval, rate: settings.heartbeat_rate };
+        let (lost_sender, lost) = mpsc::unbounded_channel();
+        let (heartbeats, beat) = Heartbeats::new(clients.clone(), metrics.clone(), pace, lost_sender);
+        let scopes = scopes(&settings);
+
+        info!(%group, admin = %admin.local_addr()?, version = env!("CARGO_PKG_VERSION"), "the worker starts");
+        let mut background = JoinSet::new();
+        background.spawn(beat);
+        let health = Health {
+            pulse: pulse.clone(),
+            scopes: scopes.len() as u64,
+            reachability: cluster.reachability().clone(),
+            metrics: metrics.clone(),
+            clock,
+        };
+        background.spawn(async move {
+            if let Err(error) = axum::serve(admin, admin::router(health)).await {
+                warn!(%error, "the admin endpoint has ended");
+            }
+        });
+        let (news, watched) = mpsc::channel(NEWS);
+        for scope in scopes {
+            let span = info_span!("watch", namespace = scope.0.as_deref().unwrap_or("*"));
+            background.spawn(watch(cluster.clone(), scope, group.clone(), news.clone()).instrument(span));
+        }
+        drop(news);
+
+        let effects = Effects::new(
+            clients.clone(),
+            cluster.clone(),
+            replies.clone(),
+            group.clone(),
+            settings.clone(),
+            metrics.clone(),
+        );
+        let tracker =
+            Tracker::new(Arc::new(effects), heartbeats.clone(), permits.clone(), metrics.clone(), clock, pulse);
+        let stop = CancellationToken::new();
+        let tracking = tokio::spawn(tracker.run(watched, lost, stop.clone()));
+
+        let intake = Intake {
+            clients,
+            cluster,
+            group,
+            settings,
+            permits,
+            heartbeats,
+            replies,
+            metrics,
+            under_way: TaskTracker::new(),
+            drain: drain.clone(),
+        };
+        take_tasks(intake, &drain).await;
+        stop.cancel();
+        tracking.await.context("the tracker has panicked")?;
+        info!("the worker ends");
+        Ok(())
+    }
+}
+
+/// Polls until the drain, then awaits what is in flight: the polls, and the tasks that they bring.
+async fn take_tasks(intake: Intake, drain: &CancellationToken) {
+    let worker_name = worker_name();
+    let under_way = intake.under_way.clone();
+    let mut polls = JoinSet::new();
+    for activity in intake.clients.activities() {
+        for _ in 0..intake.settings.pollers {
+            polls.spawn(intake.clone().poll(activity.clone(), worker_name.clone()));
+        }
+    }
+    drop(intake);
+    drain.cancelled().await;
+    info!(polls = polls.len(), "no new task is taken; polls in flight are awaited");
+    let ended = tokio::time::timeout(POLLS_END, async {
+        while polls.join_next().await.is_some() {}
+        under_way.close();
+        under_way.wait().await;
+    });
+    if ended.await.is_err() {
+        warn!(tasks = under_way.len(), "tasks were taken that could not be started; their states time out");
+    }
+}
+
+fn scopes(settings: &Settings) -> Vec<Scope> {
+    if settings.namespaces.is_empty() {
+        return vec![Scope(None)];
+    }
+    settings.namespaces.iter().map(|namespace| Scope(Some(namespace.clone()))).collect()
+}
+
+/// What the execution's history calls this worker: the pod's name, as a rule.
+fn worker_name() -> String {
+    let host = std::env::var("HOSTNAME").ok().filter(|host| !host.is_empty());
+    let name = host.unwrap_or_else(|| format!("runjob-{}", std::process::id()));
+    name.chars().take(MAX_WORKER_NAME).collect()
+}
