@@ -1,20 +1,15 @@
 //! The command line.
 
-use std::{io::IsTerminal, process::ExitCode};
+use std::process::ExitCode;
 
 use anyhow::Context;
 use aws_config::BehaviorVersion;
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, level_filters::LevelFilter};
-use tracing_subscriber::{EnvFilter, Layer, filter::filter_fn, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing::{error, info};
 
-use crate::{
-    cluster::Cluster,
-    settings::{LogFormat, Settings},
-    worker::Worker,
-};
+use crate::{cluster::Cluster, settings::Settings, telemetry::log_to_stderr, worker::Worker};
 
 /// Runs Kubernetes Jobs for AWS Step Functions: eks:runJob, eks:runJob.sync and eks:call for any cluster.
 #[derive(Debug, Parser)]
@@ -90,21 +85,4 @@ fn drain_on_signals() -> anyhow::Result<CancellationToken> {
         }
     });
     Ok(drain)
-}
-
-/// `RUNJOB_LOG` rules what `runjob` logs. Libraries are heard from `warn` on, whatever it says: below that they may show
-/// requests, and requests hold task tokens.
-fn log_to_stderr(format: Option<LogFormat>) {
-    let wanted = EnvFilter::builder()
-        .with_default_directive(LevelFilter::INFO.into())
-        .with_env_var("RUNJOB_LOG")
-        .from_env_lossy();
-    let own = filter_fn(|event| event.target().starts_with("runjob") || *event.level() <= LevelFilter::WARN);
-    let terminal = std::io::stderr().is_terminal();
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(terminal);
-    let lines = match format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json }) {
-        LogFormat::Text => lines.boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).boxed(),
-    };
-    tracing_subscriber::registry().with(lines.with_filter(own).with_filter(wanted)).init();
 }

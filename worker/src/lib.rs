@@ -27,5 +27,6 @@ pub mod replies;
 pub mod retry;
 pub mod settings;
 pub mod sfn;
+pub mod telemetry;
 pub mod tracker;
 pub mod worker;

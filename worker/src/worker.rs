@@ -5,7 +5,10 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use anyhow::Context;
 use aws_config::SdkConfig;
 use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{AbortOnDropHandle, TaskTracker},
+};
 use tracing::{Instrument, info, info_span, warn};
 
 use crate::{
@@ -97,7 +100,7 @@ impl Worker {
         let tracker =
             Tracker::new(Arc::new(effects), heartbeats.clone(), permits.clone(), metrics.clone(), clock, pulse);
         let stop = CancellationToken::new();
-        let tracking = tokio::spawn(tracker.run(watched, lost, stop.clone()));
+        let tracking = AbortOnDropHandle::new(tokio::spawn(tracker.run(watched, lost, stop.clone())));
 
         let intake = Intake {
             clients,

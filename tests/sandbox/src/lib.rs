@@ -16,5 +16,6 @@ pub mod faults;
 pub mod front;
 pub mod kube;
 pub mod record;
+pub mod sandbox;
 pub mod serve;
 pub mod sfn;

@@ -76,17 +76,19 @@ impl Plan {
     /// Whether the created Job carries the stamp unchanged. Admission that strips labels or annotations would make the Job
     /// invisible to the watch, or unanswerable.
     pub fn check_stamp(&self, created: &JobView) -> Result<(), TaskFailure> {
-        match &created.entry {
-            Entry::Open(stamp) if **stamp == self.stamp && created.labelled => Ok(()),
-            _ => Err(TaskFailure::saying(
-                ErrorName::StampRejected,
-                format!(
-                    "the labels or annotations that runjob wrote on the Job {} were removed or changed while it was \
-                     created (by a mutating admission webhook or policy); the Job was deleted again",
-                    self.key
-                ),
-            )),
-        }
+        let difference = match &created.entry {
+            Entry::Open(stamp) if **stamp == self.stamp && created.labelled => return Ok(()),
+            Entry::Open(_) if !created.labelled => "the label runjob/group is gone".to_owned(),
+            Entry::Open(_) | Entry::Settled { .. } => "an annotation runjob/… has another value".to_owned(),
+            Entry::None => "the annotations runjob/… are gone".to_owned(),
+            Entry::Unreadable(error) => error.to_string(),
+        };
+        let message = format!(
+            "what runjob wrote on the Job {} was changed while it was created, by a mutating admission webhook or policy: \
+             {difference}; the Job was deleted again",
+            self.key
+        );
+        Err(TaskFailure::saying(ErrorName::StampRejected, message))
     }
 }
 

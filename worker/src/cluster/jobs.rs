@@ -26,6 +26,15 @@ pub enum WriteError {
     Unreachable(#[from] Unreachable),
 }
 
+/// What must not have changed for a deletion to happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fence {
+    /// Which Job it is.
+    Job,
+    /// That, and the version that was looked at: what was decided from it still holds.
+    Version,
+}
+
 impl Cluster {
     /// Sends the planned Job as it is: raw, since typed objects drop fields that they do not know.
     pub async fn create(&self, plan: &Plan) -> Result<Exchanged, Unreachable> {
@@ -57,14 +66,18 @@ impl Cluster {
         }
     }
 
-    /// Deletes the very Job, in the very version, that was looked at; its pods go too. The propagation is always named: the
-    /// server's default for Jobs leaves the pods behind.
-    pub async fn delete(&self, view: &JobView) -> Result<(), WriteError> {
+    /// Deletes the very Job that was looked at; its pods go too. The propagation is always named: the server's default for
+    /// Jobs leaves the pods behind.
+    pub async fn delete(&self, view: &JobView, fence: Fence) -> Result<(), WriteError> {
+        let preconditions = match fence {
+            Fence::Job => json!({"uid": view.uid}),
+            Fence::Version => json!({"uid": view.uid, "resourceVersion": view.resource_version}),
+        };
         let options = json!({
             "kind": "DeleteOptions",
             "apiVersion": "v1",
             "propagationPolicy": "Background",
-            "preconditions": {"uid": view.uid, "resourceVersion": view.resource_version},
+            "preconditions": preconditions,
         });
         let body = Some(("application/json", options.to_string()));
         let request = request(Method::DELETE, &uri_of(&view.key), body);

@@ -11,7 +11,7 @@ mod watch;
 
 pub use connection::{Cluster, ConnectError};
 pub use exchange::{Delivery, Exchanged, Unreachable};
-pub use jobs::WriteError;
+pub use jobs::{Fence, WriteError};
 pub use logs::{LogEnd, LogRequest};
 pub use pods::PodList;
 pub use reachability::Reachability;

@@ -13,7 +13,7 @@ use tracing::warn;
 
 use super::Intake;
 use crate::{
-    cluster::{Exchanged, Unreachable, WriteError},
+    cluster::{Exchanged, Fence, Unreachable},
     heartbeat::Hold,
     retry::CALLS,
 };
@@ -84,9 +84,9 @@ impl Intake {
             Err(error) => return Attempt::Done(Started::Failed(internal(&error.to_string()))),
         };
         let Err(failure) = plan.check_stamp(&created) else { return Attempt::Done(Started::Created) };
-        match self.cluster.delete(&created).await {
-            Ok(()) | Err(WriteError::Changed) => {}
-            Err(error) => warn!(job = %plan.key, %error, "unable to delete a Job whose stamp was removed"),
+        // It may be in another version already; it is of no use in any.
+        if let Err(error) = self.cluster.delete(&created, Fence::Job).await {
+            warn!(job = %plan.key, %error, "unable to delete a Job whose stamp was changed");
         }
         Attempt::Done(Started::Failed(failure))
     }

@@ -17,7 +17,7 @@ use super::{
     table::JobId,
 };
 use crate::{
-    cluster::{Cluster, Exchanged, WriteError},
+    cluster::{Cluster, Exchanged, Fence, WriteError},
     metrics::{self, Metrics},
     replies::{Delivery, Replies},
     retry::{CALLS, Pauses},
@@ -182,7 +182,7 @@ impl Effects {
 
     /// Deletes a Job that nobody waits for.
     async fn delete(&self, view: &JobView) -> Later {
-        match self.cluster.delete(view).await {
+        match self.cluster.delete(view, Fence::Version).await {
             Ok(()) => {
                 info!("the Job is deleted: its task has ended without it");
                 self.metrics.deleted(metrics::Outcome::Succeeded);

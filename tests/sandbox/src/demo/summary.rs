@@ -1,0 +1,63 @@
+//! The closing summary: what came out, how long it took, what it cost.
+
+use std::time::Duration;
+
+use runjob_sandbox::{record::Recorded, sandbox::Sandbox, sfn::Execution};
+use serde_json::Value;
+
+use super::{screen::Screen, story::Story};
+
+/// Prints the summary. Gives the number of invariants that were violated.
+pub(crate) fn print(sandbox: &Sandbox, screen: &Screen, execution: &Execution, story: &Story) -> usize {
+    match (&execution.output, &execution.error) {
+        (Some(output), _) => {
+            let pretty = serde_json::from_str::<Value>(output).and_then(|output| serde_json::to_string_pretty(&output));
+            screen.line(&format!("\noutput\n{}", pretty.unwrap_or_else(|_| output.clone())));
+        }
+        (None, Some(error)) => {
+            screen.line(&format!("\nerror  {error}"));
+            screen.line(&format!("cause  {}", execution.cause.as_deref().unwrap_or("none")));
+        }
+        (None, None) => {}
+    }
+    screen.line(&format!("\nstatus  {}", execution.status.name()));
+    for (job, time) in completion_to_reply(sandbox, story) {
+        screen.line(&format!(
+            "reply   {:.1} ms from the arrival of {job}'s final event to the accepted answer",
+            time.as_secs_f64() * 1000.0
+        ));
+    }
+    for (service, recorder) in [("Kubernetes", sandbox.kube.recorder()), ("Step Functions", sandbox.sfn.recorder())] {
+        let counts = recorder.counts();
+        let counts: Vec<String> = counts.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        screen.line(&format!("asked   {service}: {}", counts.join(", ")));
+    }
+    screen.line(&format!("left    Jobs: {}; pods: {}", names(sandbox, "jobs"), names(sandbox, "pods")));
+    let violations = sandbox.step_functions().invariant_violations();
+    for violation in &violations {
+        screen.line(&format!("wrong   {violation}"));
+    }
+    violations.len()
+}
+
+fn names(sandbox: &Sandbox, resource: &str) -> String {
+    let objects = sandbox.kubernetes().list(resource, None);
+    let names: Vec<&str> = objects.iter().filter_map(|object| object.pointer("/metadata/name")?.as_str()).collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+/// For each Job: from the moment that a watch handed out its final event to the moment that its answer was accepted.
+fn completion_to_reply(sandbox: &Sandbox, story: &Story) -> Vec<(String, Duration)> {
+    let replies = sandbox.sfn.recorder().all();
+    let answers = |reply: &Recorded, token: &str| {
+        let is_reply = reply.kind == "SendTaskSuccess" || reply.kind == "SendTaskFailure";
+        let body: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+        is_reply && body.get("taskToken").and_then(Value::as_str) == Some(token)
+    };
+    let times = story.jobs().iter().filter_map(|(uid, job)| {
+        let reply = replies.iter().find(|reply| answers(reply, &job.token))?;
+        let ended = sandbox.kubernetes().final_event_sent(uid)?;
+        Some((job.name.clone(), reply.answered?.duration_since(ended)))
+    });
+    times.collect()
+}

@@ -1,0 +1,151 @@
+//! Both services over HTTP, and the production worker against them.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_sfn::config::{Credentials, SharedCredentialsProvider};
+use clap::Parser;
+use runjob::{cluster::Cluster, settings::Settings, worker::Worker};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+
+use crate::{
+    front::Front,
+    kube::{self, Kubernetes},
+    serve::{Served, serve},
+    sfn::{self, StepFunctions},
+};
+
+/// The activity that native `eks:` resources are routed to, unless the configuration names another.
+const NATIVE_ACTIVITY: &str = "runjob";
+
+/// How the sandbox behaves.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// Step Functions.
+    pub sfn: sfn::Config,
+    /// Kubernetes.
+    pub kube: kube::Config,
+}
+
+/// Step Functions and Kubernetes, each behind a front and on a port of its own.
+pub struct Sandbox {
+    /// Step Functions.
+    pub sfn: Front<StepFunctions>,
+    /// Kubernetes.
+    pub kube: Front<Kubernetes>,
+    activity: String,
+    region: String,
+    sfn_served: Served,
+    kube_served: Served,
+}
+
+/// A worker in this process.
+pub struct RunningWorker {
+    /// Where its admin endpoint is.
+    pub admin_url: String,
+    drain: CancellationToken,
+    running: AbortOnDropHandle<anyhow::Result<()>>,
+}
+
+#[derive(Parser)]
+struct Flags {
+    #[command(flatten)]
+    settings: Settings,
+}
+
+impl Sandbox {
+    /// Starts both services.
+    pub async fn start(mut config: Config) -> anyhow::Result<Self> {
+        let activity = config.sfn.native_activity.get_or_insert_with(|| NATIVE_ACTIVITY.to_owned()).clone();
+        let region = config.sfn.region.clone();
+        let sfn = Front::new(StepFunctions::new(config.sfn));
+        let kube = Front::new(Kubernetes::start(config.kube));
+        let activity = sfn.endpoint().create_activity(&activity).context("unable to create the activity")?;
+        let (sfn_served, kube_served) = (serve(sfn.clone()).await?, serve(kube.clone()).await?);
+        Ok(Self { sfn, kube, activity, region, sfn_served, kube_served })
+    }
+
+    /// The ARN of the activity that native `eks:` resources are routed to.
+    pub fn activity(&self) -> &str {
+        &self.activity
+    }
+
+    /// Where Step Functions is.
+    pub fn sfn_url(&self) -> String {
+        self.sfn_served.url()
+    }
+
+    /// Where the Kubernetes API is.
+    pub fn kube_url(&self) -> String {
+        self.kube_served.url()
+    }
+
+    /// A kubeconfig that leads to the Kubernetes API.
+    pub fn kubeconfig(&self) -> String {
+        serde_json::json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "sandbox",
+            "clusters": [{"name": "sandbox", "cluster": {"server": self.kube_url()}}],
+            "contexts": [{"name": "sandbox", "context": {"cluster": "sandbox", "user": "sandbox"}}],
+            "users": [{"name": "sandbox", "user": {}}],
+        })
+        .to_string()
+    }
+
+    /// The environment in which an AWS client finds Step Functions here.
+    pub fn aws_environment(&self) -> [(&'static str, String); 5] {
+        [
+            ("AWS_ENDPOINT_URL", self.sfn_url()),
+            ("AWS_REGION", self.region.clone()),
+            ("AWS_ACCESS_KEY_ID", "sandbox".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "sandbox".to_owned()),
+            ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
+        ]
+    }
+
+    /// Starts a worker in this process, with these flags beside the ones that lead it here.
+    pub async fn worker(&self, flags: &[&str]) -> anyhow::Result<RunningWorker> {
+        let own = ["runjob", "--activity-arn", self.activity.as_str(), "--admin-addr", "127.0.0.1:0"];
+        let settings = Flags::try_parse_from(own.iter().chain(flags))?.settings;
+        let cluster = Cluster::of(::kube::Config::new(self.kube_url().parse()?))?;
+        let worker = Worker::new(settings, self.sdk_config().await, cluster).await?;
+        let admin_url = format!("http://{}", worker.admin_addr()?);
+        let drain = CancellationToken::new();
+        let running = AbortOnDropHandle::new(tokio::spawn(worker.run(drain.clone())));
+        Ok(RunningWorker { admin_url, drain, running })
+    }
+
+    async fn sdk_config(&self) -> SdkConfig {
+        let credentials = Credentials::new("sandbox", "sandbox", None, None, "sandbox");
+        aws_config::defaults(BehaviorVersion::latest())
+            .endpoint_url(self.sfn_url())
+            .region(Region::new(self.region.clone()))
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .load()
+            .await
+    }
+
+    /// Step Functions itself.
+    pub fn step_functions(&self) -> &Arc<StepFunctions> {
+        self.sfn.endpoint()
+    }
+
+    /// Kubernetes itself.
+    pub fn kubernetes(&self) -> &Arc<Kubernetes> {
+        self.kube.endpoint()
+    }
+}
+
+impl RunningWorker {
+    /// Asks the worker to drain, as SIGTERM does.
+    pub fn drain(&self) {
+        self.drain.cancel();
+    }
+
+    /// Waits until the worker has ended.
+    pub async fn ended(self) -> anyhow::Result<()> {
+        self.running.await.context("the worker has panicked")?
+    }
+}
