@@ -1,0 +1,69 @@
+//! Builders for requests.
+
+use serde_json::{Value, json};
+
+/// A request to run a Job, as a state's `Parameters` would make it.
+#[derive(Debug, Clone)]
+pub struct JobRequest {
+    request: Value,
+}
+
+/// A Job of that name which runs a shell script, with its logs in the result.
+pub fn a_job(name: &str, script: &str) -> JobRequest {
+    JobRequest {
+        request: json!({
+            "LogOptions": {"RetrieveLogs": true},
+            "Job": {
+                "apiVersion": "batch/v1",
+                "kind": "Job",
+                "metadata": {"name": name},
+                "spec": {
+                    "backoffLimit": 0,
+                    "template": {"spec": {"restartPolicy": "Never", "containers": [container("main", script)]}},
+                },
+            },
+        }),
+    }
+}
+
+fn container(name: &str, script: &str) -> Value {
+    json!({"name": name, "image": "busybox", "imagePullPolicy": "IfNotPresent", "command": ["sh", "-c", script]})
+}
+
+impl JobRequest {
+    /// Sets a part of the request, by its JSON pointer. The parent must be there.
+    #[must_use]
+    pub fn with(mut self, pointer: &str, value: impl Into<Value>) -> Self {
+        let (parent, name) = pointer.rsplit_once('/').unwrap_or(("", pointer));
+        if let Some(map) = self.request.pointer_mut(parent).and_then(Value::as_object_mut) {
+            map.insert(name.to_owned(), value.into());
+        }
+        self
+    }
+
+    /// Adds a container.
+    #[must_use]
+    pub fn and_container(mut self, name: &str, script: &str) -> Self {
+        if let Some(list) = self.request.pointer_mut("/Job/spec/template/spec/containers").and_then(Value::as_array_mut)
+        {
+            list.push(container(name, script));
+        }
+        self
+    }
+
+    /// Lets the Job have a name made from a prefix.
+    #[must_use]
+    pub fn generated(self, prefix: &str) -> Self {
+        self.with("/Job/metadata", json!({ "generateName": prefix }))
+    }
+
+    /// The input of the task.
+    pub fn input(&self) -> String {
+        self.request.to_string()
+    }
+
+    /// The Job alone, as a user of `kubectl` would create it.
+    pub fn job(&self) -> Value {
+        self.request.get("Job").cloned().unwrap_or_default()
+    }
+}

@@ -1,0 +1,43 @@
+//! Workers that are killed.
+
+use runjob_scenarios::{
+    jobs::a_job,
+    process::WorkerProcess,
+    world::{World, told},
+};
+use serde_json::json;
+
+const WORKER: &str = env!("CARGO_BIN_EXE_runjob-under-test");
+
+#[tokio::test]
+async fn a_worker_that_is_killed_while_a_job_runs_is_followed_by_one_that_answers() {
+    let world = World::empty().await.unwrap();
+    let mark = std::env::temp_dir().join(format!("runjob-crash-{}", std::process::id()));
+    let first = WorkerProcess::start(WORKER, &world.sandbox, &[]).unwrap();
+    let script = format!("while [ ! -e {} ]; do sleep 0.05; done; echo finished", mark.display());
+    let task = world.task(&a_job("x", &script).input());
+    world.job("x", |job| job["status"]["active"] == json!(1)).await.unwrap();
+    first.kill().await.unwrap();
+    std::fs::write(&mark, "").unwrap();
+    world.job("x", |job| job["status"]["succeeded"] == json!(1)).await.unwrap();
+    let _second = WorkerProcess::start(WORKER, &world.sandbox, &[]).unwrap();
+    let result = told(&task).await.unwrap().output().unwrap();
+    std::fs::remove_file(mark).unwrap();
+    assert!(result["logs"].to_string().contains("finished"), "{result}");
+    world.settled("x").await.unwrap();
+    assert_eq!(world.sandbox.kube.recorder().of("create jobs").len(), 1);
+    assert_eq!(world.violations(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_recovered_task_is_heartbeated_at_once() {
+    let world = World::empty().await.unwrap();
+    let first = WorkerProcess::start(WORKER, &world.sandbox, &[]).unwrap();
+    let task = world.task(&a_job("x", "sleep 600").input());
+    world.job("x", |job| job["status"]["active"] == json!(1)).await.unwrap();
+    first.kill().await.unwrap();
+    let _second = WorkerProcess::start(WORKER, &world.sandbox, &[]).unwrap();
+    let heartbeats = world.sandbox.sfn.recorder();
+    heartbeats.wait_for(|requests| requests.iter().any(|r| r.kind == "SendTaskHeartbeat").then_some(())).await;
+    assert_eq!(task.outcome(), None);
+}

@@ -1,0 +1,77 @@
+//! SIGTERM: polls are awaited, Jobs go on.
+
+use std::time::Duration;
+
+use runjob_scenarios::{
+    jobs::a_job,
+    process::WorkerProcess,
+    world::{World, told},
+};
+use serde_json::json;
+
+const WORKER: &str = env!("CARGO_BIN_EXE_runjob-under-test");
+
+#[tokio::test]
+async fn a_task_that_arrives_after_sigterm_is_still_started() {
+    let world = World::with(World::holding_polls(Duration::from_secs(4))).await.unwrap();
+    let mut worker = WorkerProcess::start(WORKER, &world.sandbox, &["--pollers", "1"]).unwrap();
+    world.polls_held(1).await.unwrap();
+    worker.terminate().await.unwrap();
+    // The poll that is in flight gets it.
+    let task = world.task(&a_job("x", "sleep 600").input());
+    world.job("x", |job| job["metadata"]["annotations"].get("runjob/task-token").is_some()).await.unwrap();
+    assert!(worker.ended().await.unwrap().success());
+    assert_eq!(task.outcome(), None);
+    assert_eq!(world.sandbox.sfn.recorder().of("GetActivityTask").len(), 1);
+    assert_eq!(world.sandbox.kube.recorder().of("delete jobs").len(), 0);
+}
+
+#[tokio::test]
+async fn jobs_go_on_without_their_worker_and_the_next_one_answers() {
+    let world = World::with(World::holding_polls(Duration::from_secs(1))).await.unwrap();
+    let mark = std::env::temp_dir().join(format!("runjob-drain-{}", std::process::id()));
+    let mut first = WorkerProcess::start(WORKER, &world.sandbox, &[]).unwrap();
+    let script = format!("while [ ! -e {} ]; do sleep 0.05; done; echo finished", mark.display());
+    let task = world.task(&a_job("x", &script).input());
+    world.job("x", |job| job["status"]["ready"] == json!(1)).await.unwrap();
+    first.terminate().await.unwrap();
+    assert!(first.ended().await.unwrap().success());
+    assert_eq!(world.sandbox.kubernetes().running_processes(), 1);
+    let _second = WorkerProcess::start(WORKER, &world.sandbox, &[]).unwrap();
+    std::fs::write(&mark, "").unwrap();
+    let result = told(&task).await.unwrap().output().unwrap();
+    std::fs::remove_file(mark).unwrap();
+    assert!(result["logs"].to_string().contains("finished"));
+    assert_eq!(world.violations(), [""; 0]);
+}
+
+#[tokio::test]
+async fn the_admin_endpoint_tells_how_the_worker_is() {
+    let world = World::empty().await.unwrap();
+    let worker = world.sandbox.worker(&[]).await.unwrap();
+    world.polls_held(1).await.unwrap();
+    world.run(&a_job("x", "true")).await.unwrap().output().unwrap();
+    world.settled("x").await.unwrap();
+    let address = worker.admin_url.strip_prefix("http://").unwrap().to_owned();
+    assert!(get(&address, "/live").await.starts_with("HTTP/1.1 200"));
+    assert!(get(&address, "/ready").await.starts_with("HTTP/1.1 200"));
+    let metrics = get(&address, "/metrics").await;
+    for line in [
+        "runjob_creates_total{result=\"Succeeded\"} 1",
+        "runjob_replies_total{result=\"Succeeded\"} 1",
+        "runjob_completion_to_reply_seconds_count 1",
+        "runjob_in_flight_jobs 0",
+        "runjob_polls_total{result=\"Task\"} 1",
+    ] {
+        assert!(metrics.contains(line), "{line}\n{metrics}");
+    }
+}
+
+async fn get(address: &str, path: &str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}

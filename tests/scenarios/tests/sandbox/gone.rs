@@ -1,0 +1,67 @@
+//! Tasks that end before their Job does.
+
+use runjob_sandbox::sfn::Clocks;
+use runjob_scenarios::{jobs::a_job, world::World};
+use serde_json::json;
+use std::time::Duration;
+
+const FAST: [&str; 2] = ["--heartbeat-interval", "200ms"];
+
+#[tokio::test]
+async fn a_job_whose_task_was_stopped_is_deleted_with_its_pods() {
+    let world = World::new_with(&FAST).await.unwrap();
+    let task = world.task(&a_job("x", "sleep 600").input());
+    world.job("x", |job| job["status"]["ready"] == json!(1)).await.unwrap();
+    assert_eq!(world.sandbox.kubernetes().running_processes(), 1);
+    task.abort();
+    world.empty_cluster().await.unwrap();
+    let deletes = world.sandbox.kube.recorder().of("delete jobs");
+    let options: serde_json::Value = serde_json::from_slice(&deletes.last().unwrap().body).unwrap();
+    assert_eq!(options["propagationPolicy"], json!("Background"));
+    assert!(options["preconditions"]["uid"].is_string() && options["preconditions"]["resourceVersion"].is_string());
+}
+
+#[tokio::test]
+async fn a_job_that_is_to_be_detached_runs_on() {
+    let world = World::new_with(&FAST).await.unwrap();
+    let task = world.task(&a_job("x", "sleep 600").with("/OnTaskGone", "detach").input());
+    world.job("x", |job| job["status"]["ready"] == json!(1)).await.unwrap();
+    task.abort();
+    world.settled("x").await.unwrap();
+    assert_eq!(world.sandbox.kubernetes().running_processes(), 1);
+    assert_eq!(world.sandbox.kube.recorder().of("delete jobs").len(), 0);
+}
+
+#[tokio::test]
+async fn heartbeats_keep_a_long_job_alive() {
+    let world = World::new_with(&FAST).await.unwrap();
+    let clocks = Clocks { heartbeat: Some(Duration::from_secs(1)), timeout: None };
+    let task = world.task_with(&a_job("x", "sleep 3; echo done").input(), clocks);
+    let result = runjob_scenarios::world::told(&task).await.unwrap().output().unwrap();
+    assert!(result["logs"].to_string().contains("done"));
+}
+
+#[tokio::test]
+async fn a_token_that_was_never_valid_deletes_nothing() {
+    let world = World::empty().await.unwrap();
+    let first = world.sandbox.worker(&FAST).await.unwrap();
+    let _task = world.task(&a_job("x", "sleep 600").input());
+    world.job("x", |job| job["status"]["ready"] == json!(1)).await.unwrap();
+    first.drain();
+    world.sandbox.step_functions().release_polls();
+    first.ended().await.unwrap();
+    // The token of somebody else's Step Functions: to this one it means nothing.
+    let forge = |job: &mut serde_json::Value| job["metadata"]["annotations"]["runjob/task-token"] = json!("foreign");
+    world.sandbox.kubernetes().edit("jobs", "default", "x", forge).unwrap();
+    let _second = world.sandbox.worker(&FAST).await.unwrap();
+    let beats = world.sandbox.sfn.recorder();
+    let refused = |requests: &[runjob_sandbox::record::Recorded]| {
+        let mut beats = requests.iter().filter(|request| request.kind == "SendTaskHeartbeat");
+        beats.find(|beat| beat.body.windows(7).any(|part| part == b"foreign") && beat.answered.is_some()).map(drop)
+    };
+    beats.wait_for(refused).await;
+    world.sandbox.kubernetes().create(a_job("later", "true").job()).unwrap();
+    world.job("later", |job| job["status"]["succeeded"] == json!(1)).await.unwrap();
+    assert_eq!(world.sandbox.kube.recorder().of("delete jobs").len(), 0);
+    assert_eq!(world.sandbox.kubernetes().running_processes(), 1);
+}

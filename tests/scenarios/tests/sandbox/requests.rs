@@ -1,0 +1,80 @@
+//! Requests that cannot be: each an error that names the path, before anything is created.
+
+use runjob_scenarios::{jobs::a_job, world::World};
+use serde_json::{Value, json};
+
+async fn refused(world: &World, input: &str) -> Value {
+    let (error, cause) = world.ask(input).await.unwrap().failure().unwrap();
+    assert_eq!(error, "RunJob.InvalidParameters", "{cause}");
+    cause
+}
+
+#[tokio::test]
+async fn each_part_that_cannot_be_is_named_by_its_path() {
+    let world = World::new().await.unwrap();
+    let job = a_job("x", "true");
+    let cases = [
+        ("[]".to_owned(), "$"),
+        ("{}".to_owned(), "$.Job"),
+        (job.clone().with("/Jobs", json!({})).input(), "$.Jobs"),
+        (job.clone().with("/LogOptions/RetrieveLogs", "yes").input(), "$.LogOptions.RetrieveLogs"),
+        (job.clone().with("/Job/kind", "CronJob").input(), "$.Job.kind"),
+        (job.clone().with("/Job/metadata/name", "Not_A_Name").input(), "$.Job.metadata.name"),
+        (job.clone().with("/Namespace", "a").with("/Job/metadata/namespace", "b").input(), "$.Job.metadata.namespace"),
+        (
+            job.with("/Job/metadata/labels", json!({"runjob/group": "g"})).input(),
+            "$.Job.metadata.labels[\"runjob/group\"]",
+        ),
+        (json!({"Method": "GET", "Path": "/api/../x"}).to_string(), "$.Path"),
+        (json!({"Method": "WATCH", "Path": "/api/v1/pods"}).to_string(), "$.Method"),
+    ];
+    for (input, path) in cases {
+        let cause = refused(&world, &input).await;
+        assert_eq!(cause["path"], json!(path), "{input}");
+        assert!(cause["expected"].is_string() && cause["found"].is_string(), "{cause}");
+    }
+    let touched = world.sandbox.kube.recorder().counts();
+    assert_eq!(touched.keys().map(String::as_str).collect::<Vec<_>>(), ["list jobs", "watch jobs"]);
+}
+
+#[tokio::test]
+async fn a_misspelt_name_comes_with_a_suggestion() {
+    let world = World::new().await.unwrap();
+    let cause = refused(&world, &a_job("x", "true").with("/LogOptions/RetriveLogs", true).input()).await;
+    assert_eq!(cause["suggestion"], json!("did you mean RetrieveLogs?"));
+}
+
+#[tokio::test]
+async fn a_cluster_or_namespace_that_is_not_served_is_refused() {
+    let world = World::new_with(&["--cluster-name", "here", "--namespace", "default"]).await.unwrap();
+    let elsewhere = a_job("x", "true").with("/ClusterName", "there");
+    assert_eq!(world.run(&elsewhere).await.unwrap().failure().unwrap().0, "RunJob.ClusterNotAllowed");
+    let outside = a_job("x", "true").with("/Namespace", "other");
+    assert_eq!(world.run(&outside).await.unwrap().failure().unwrap().0, "RunJob.NamespaceNotAllowed");
+    let wide = json!({"Method": "GET", "Path": "/api/v1/nodes"}).to_string();
+    assert_eq!(world.ask(&wide).await.unwrap().failure().unwrap().0, "RunJob.NamespaceNotAllowed");
+    world.run(&a_job("x", "true").with("/ClusterName", "here")).await.unwrap().output().unwrap();
+}
+
+#[tokio::test]
+async fn a_call_that_fails_is_told_natively() {
+    let world = World::new().await.unwrap();
+    let call = json!({"Method": "DELETE", "Path": "/apis/batch/v1/namespaces/default/jobs/none"});
+    let (error, cause) = world.ask(&call.to_string()).await.unwrap().failure().unwrap();
+    assert_eq!(error, "EKS.404");
+    assert_eq!(cause["ResponseBody"]["message"], json!("jobs.batch \"none\" not found"));
+}
+
+#[tokio::test]
+async fn a_call_shows_no_token() {
+    let world = World::new().await.unwrap();
+    let _task = world.task(&a_job("x", "sleep 600").input());
+    world.job("x", |job| job["status"]["active"] == json!(1)).await.unwrap();
+    let call = json!({"Method": "GET", "Path": "/apis/batch/v1/namespaces/default/jobs"});
+    let jobs = world.ask(&call.to_string()).await.unwrap().output().unwrap();
+    let annotations = &jobs["ResponseBody"]["items"][0]["metadata"]["annotations"];
+    assert!(
+        annotations.get("runjob/owner").is_some() && annotations.get("runjob/task-token").is_none(),
+        "{annotations}"
+    );
+}
