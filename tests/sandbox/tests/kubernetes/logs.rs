@@ -39,6 +39,7 @@ async fn each_parameter_selects_its_part() {
         ("tailLines=2&limitBytes=3", "two"),
         ("sinceSeconds=6", "two\nthree"),
         ("sinceSeconds=6&tailLines=1", "three"),
+        ("sinceTime=2026-01-01T00:00:05Z", "two\nthree"),
         ("timestamps=true&tailLines=2", "2026-01-01T00:00:06.000000000Z two\n2026-01-01T00:00:11.000000000Z three"),
     ];
     for (query, expected) in table {

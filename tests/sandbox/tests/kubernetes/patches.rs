@@ -80,8 +80,8 @@ async fn what_is_the_servers_stays() {
     let cluster = cluster().await;
     let path = format!("{JOBS}/x");
     let before = cluster.get(&path).await.json();
-    let patch = json!({"metadata": {"creationTimestamp": "2000-01-01T00:00:00Z", "generation": 9}});
-    assert_eq!(cluster.merge(&path, &patch).await.json()["metadata"], before["metadata"]);
+    let change = json!({"metadata": {"creationTimestamp": "2000-01-01T00:00:00Z", "generation": 9}});
+    assert_eq!(cluster.merge(&path, &change).await.json()["metadata"], before["metadata"]);
     let template = json!({"spec": {"template": {"spec": {"restartPolicy": "OnFailure"}}}});
     let frozen = cluster.merge(&path, &template).await.error();
     assert_eq!(frozen.0, 422);

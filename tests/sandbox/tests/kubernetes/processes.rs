@@ -203,7 +203,7 @@ async fn a_sandbox_to_be_killed() {
     let home = cluster.kube.list("pods", None);
     std::fs::write(format!("{report}.new"), json!({"ids": ids, "pods": home.len()}).to_string()).unwrap();
     std::fs::rename(format!("{report}.new"), report).unwrap();
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 #[tokio::test]
