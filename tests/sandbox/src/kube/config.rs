@@ -41,7 +41,7 @@ impl Default for Config {
             container_restart_backoff: Duration::from_secs(10),
             image_pull_backoff: Duration::from_secs(10),
             pod_startup: Duration::from_secs(1),
-            phase_lag: Duration::from_secs(1),
+            phase_lag: Duration::from_millis(1500),
             job_sync_batch: Duration::from_secs(1),
             bookmark_interval: Duration::from_mins(1),
             history: 10_000,

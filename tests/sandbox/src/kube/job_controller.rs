@@ -11,8 +11,8 @@ use super::{
     delete::{self, Options, Propagation},
     events::{self, Note},
     fields::{self, put},
-    job_pods,
-    job_status::{self, JobPod, Memory, Present, Step, TRACKING},
+    job_pods::{self, JobPod, TRACKING},
+    job_status::{self, Memory, Present, Step},
     resources::Resource,
     store::{Change, ChangeKind, Key, State},
 };

@@ -6,8 +6,11 @@ use serde_json::{Value, json};
 
 use super::{
     fields::{self, put},
-    job_status::TRACKING,
+    store::Key,
 };
+
+/// The finalizer that keeps a pod until its Job has counted it.
+pub(crate) const TRACKING: &str = "batch.kubernetes.io/job-tracking";
 
 /// The annotation and label that hold a pod's completion index.
 pub(crate) const INDEX: &str = "batch.kubernetes.io/job-completion-index";
@@ -49,6 +52,49 @@ pub(crate) fn pod(job: &Value, index: Option<u32>) -> Value {
         }
     }
     pod
+}
+
+/// A pod of the Job, and where it is.
+#[derive(Debug)]
+pub(crate) struct JobPod<'a> {
+    pub(crate) key: &'a Key,
+    pub(crate) object: &'a Value,
+}
+
+impl JobPod<'_> {
+    pub(crate) fn phase(&self) -> &str {
+        fields::text(self.object, "/status/phase")
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.phase(), "Succeeded" | "Failed")
+    }
+
+    pub(crate) fn is_going(&self) -> bool {
+        fields::is_going(self.object)
+    }
+
+    pub(crate) fn is_tracked(&self) -> bool {
+        fields::list(self.object, "/metadata/finalizers").iter().any(|one| one == TRACKING)
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        fields::list(self.object, "/status/conditions")
+            .iter()
+            .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+    }
+
+    pub(crate) fn restarts(&self) -> i64 {
+        ["/status/initContainerStatuses", "/status/containerStatuses"]
+            .into_iter()
+            .flat_map(|list| fields::list(self.object, list))
+            .filter_map(|container| fields::integer(container, "/restartCount"))
+            .sum()
+    }
+
+    pub(crate) fn index(&self) -> Option<u32> {
+        fields::map(self.object, "/metadata/annotations")?.get(INDEX)?.as_str()?.parse().ok()
+    }
 }
 
 /// A set of indexes, written as Kubernetes writes it: `0,2-4`.

@@ -62,11 +62,17 @@ fn options(shared: &Shared, pod: &str, query: &Query) -> Result<Options, Status>
     if !causes.is_empty() {
         return Err(Status::invalid(&Resource::pods(), "PodLogOptions", pod, &causes));
     }
-    let now = shared.state().clock.now();
-    let since = since.map(|seconds| {
-        let back = jiff::SignedDuration::try_from(Duration::from_secs(seconds)).unwrap_or_default();
-        now.checked_sub(back).unwrap_or(jiff::Timestamp::MIN)
+    let now = shared.now();
+    let since_time = query.get("sinceTime").map(|time| {
+        time.parse().map_err(|_| Status::bad_request(format!("parsing time \"{time}\": it is not RFC 3339")))
     });
+    let since = match since {
+        Some(seconds) => {
+            let back = jiff::SignedDuration::try_from(Duration::from_secs(seconds)).unwrap_or_default();
+            Some(now.checked_sub(back).unwrap_or(jiff::Timestamp::MIN))
+        }
+        None => since_time.transpose()?,
+    };
     let size = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
     Ok(Options {
         from: From { tail: tail.map(size), since },

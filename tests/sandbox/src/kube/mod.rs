@@ -36,6 +36,7 @@ mod events;
 mod fields;
 mod images;
 mod job_controller;
+mod job_look;
 mod job_pods;
 mod job_status;
 mod kubelet;

@@ -10,7 +10,10 @@ pub type Scripts = Arc<dyn Fn(&Container) -> Option<Script> + Send + Sync>;
 /// How containers run.
 #[derive(Clone, Default)]
 pub enum Programs {
-    /// `command` and `args` as local processes. Needs the real clock.
+    /// `command` and `args` as local processes, each in an empty directory of its own. Needs the real clock.
+    ///
+    /// Two differences to a real container: there are no volumes and no image's files, and a first process without
+    /// a handler dies of TERM, which the kernel keeps from the first process of a container.
     #[default]
     Local,
     /// Scripts, chosen by a function. Works on the paused clock.

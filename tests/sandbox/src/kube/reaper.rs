@@ -22,7 +22,8 @@ while read -r order group; do
       kept=
       for one in $groups; do [ "$one" = "$group" ] || kept="$kept $one"; done
       groups=$kept ;;
-    *) kill -s "$order" -- "-$group" ;;
+    term) kill -s TERM "$group" ;;
+    kill) kill -s KILL -- "-$group" ;;
   esac
 done
 for one in $groups; do kill -s KILL -- "-$one"; done
@@ -32,7 +33,9 @@ rm -rf -- "$1"
 /// The signals that a container gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Signal {
+    /// TERM to its first process, as a container runtime sends it: the others learn of it from that one.
     Term,
+    /// KILL to all of its processes.
     Kill,
 }
 
@@ -78,8 +81,8 @@ impl Reaper {
     pub(crate) fn signal(&self, group: u32, signal: Signal) {
         self.order(
             match signal {
-                Signal::Term => "TERM",
-                Signal::Kill => "KILL",
+                Signal::Term => "term",
+                Signal::Kill => "kill",
             },
             group,
         );
