@@ -73,8 +73,14 @@ impl World {
     /// The same, the worker with these flags.
     pub async fn new_with(flags: &[&str]) -> anyhow::Result<Self> {
         let mut world = Self::empty().await?;
-        world.worker = Some(world.sandbox.worker(flags).await?);
+        world.start_worker(flags).await?;
         Ok(world)
+    }
+
+    /// Starts the worker, with these flags.
+    pub async fn start_worker(&mut self, flags: &[&str]) -> anyhow::Result<()> {
+        self.worker = Some(self.sandbox.worker(flags).await?);
+        Ok(())
     }
 
     /// A configuration whose polls are held that long.
@@ -134,11 +140,6 @@ impl World {
             (waiting >= least).then_some(())
         });
         tokio::time::timeout(PATIENCE, held).await.context("the worker does not poll")
-    }
-
-    /// The worker in this process.
-    pub fn take_worker(&mut self) -> anyhow::Result<RunningWorker> {
-        self.worker.take().context("there is no worker")
     }
 
     /// What Step Functions found wrong with the answers so far.

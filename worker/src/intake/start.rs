@@ -13,9 +13,10 @@ use tracing::warn;
 
 use super::Intake;
 use crate::{
-    cluster::{Exchanged, Fence, Unreachable},
+    cluster::{Delivery, Exchanged, Fence, Unreachable},
     heartbeat::Hold,
     retry::CALLS,
+    sfn::SfnError,
 };
 
 /// How long an object of that name may take to go away.
@@ -34,12 +35,20 @@ pub(super) enum Started {
 /// One attempt.
 enum Attempt {
     Done(Started),
-    /// It may work later: within that patience, and not before the server's own wish.
-    Later {
-        patience: Duration,
-        after: Option<Duration>,
-        failure: TaskFailure,
-    },
+    /// It may work later.
+    Later(Later),
+}
+
+/// An attempt that may be repeated.
+struct Later {
+    /// For how long it is worth it.
+    patience: Duration,
+    /// Not before the server's own wish.
+    after: Option<Duration>,
+    /// What the task fails with when the patience is over.
+    failure: TaskFailure,
+    /// Whether the Job may exist all the same.
+    delivery: Delivery,
 }
 
 impl Intake {
@@ -48,21 +57,31 @@ impl Intake {
         let mut pauses = CALLS.pauses();
         let first = Instant::now();
         loop {
-            let (patience, after, failure) = match self.attempt(plan).await {
+            let later = match self.attempt(plan).await {
                 Attempt::Done(started) => return started,
-                Attempt::Later { patience, after, failure } => (patience, after, failure),
+                Attempt::Later(later) => later,
             };
-            let pause = pauses.next(after);
-            if first.elapsed() + pause > patience {
-                return Started::Failed(failure);
+            let pause = pauses.next(later.after);
+            if first.elapsed() + pause > later.patience {
+                return Started::Failed(later.failure);
             }
-            warn!(job = %plan.key, error = %failure.error, "unable to create the Job yet");
+            warn!(job = %plan.key, error = %later.failure.error, "unable to create the Job yet");
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 // Only between attempts: a request under way may create the Job, and then the tracker has to know.
                 () = hold.gone() => return Started::NobodyWaits,
             }
+            if later.delivery == Delivery::Unknown && self.is_answered(plan).await {
+                return Started::NobodyWaits;
+            }
         }
+    }
+
+    /// Whether the task was answered while the answer to its create was missing: the Job may have run, and even have been
+    /// deleted since. Created once more, it would run twice.
+    async fn is_answered(&self, plan: &Plan) -> bool {
+        let beat = self.clients.heartbeat(&plan.stamp.source, &plan.stamp.token).await;
+        matches!(beat, Err(SfnError::Gone(_)))
     }
 
     async fn attempt(&self, plan: &Plan) -> Attempt {
@@ -99,7 +118,8 @@ impl Intake {
         };
         if found.answer.status == 404 {
             // It has gone in the meantime: the name is free.
-            return Attempt::Later { patience: PATIENCE, after: None, failure: conflict.answer.failure() };
+            let failure = conflict.answer.failure();
+            return Attempt::Later(Later { patience: PATIENCE, after: None, failure, delivery: Delivery::Unknown });
         }
         if let Some(refusal) = Refusal::of(&found.answer) {
             return refused(refusal, &found);
@@ -118,7 +138,7 @@ fn refused(refusal: Refusal, exchanged: &Exchanged) -> Attempt {
     match refusal.patience() {
         Some(patience) => {
             let patience = if refusal == Refusal::BeingDeleted { patience.min(DELETION_PATIENCE) } else { patience };
-            Attempt::Later { patience, after: exchanged.retry_after, failure }
+            Attempt::Later(Later { patience, after: exchanged.retry_after, failure, delivery: delivery(exchanged) })
         }
         None => Attempt::Done(Started::Failed(failure)),
     }
@@ -126,7 +146,12 @@ fn refused(refusal: Refusal, exchanged: &Exchanged) -> Attempt {
 
 fn later(unreachable: &Unreachable) -> Attempt {
     let failure = TaskFailure::saying(ErrorName::ClusterUnreachable, unreachable.to_string());
-    Attempt::Later { patience: PATIENCE, after: None, failure }
+    Attempt::Later(Later { patience: PATIENCE, after: None, failure, delivery: unreachable.delivery })
+}
+
+/// A server error may come after the Job was stored; every other refusal comes instead of it.
+fn delivery(exchanged: &Exchanged) -> Delivery {
+    if exchanged.answer.status >= 500 { Delivery::Unknown } else { Delivery::NotSent }
 }
 
 fn internal(message: &str) -> TaskFailure {

@@ -35,6 +35,17 @@ pub(super) struct Captured {
     pub(super) logs: Option<Logs>,
 }
 
+impl Captured {
+    /// The logs, with the pods counted that have ended and were not there any more: their logs are lost, and that is said. The
+    /// count is the final one; while pods are still ending, the Job's status lags behind.
+    pub(super) fn logs_beside(&self, view: &JobView) -> Option<Logs> {
+        let mut logs = self.logs.clone()?;
+        let ended = usize::try_from(view.ended_pods).unwrap_or(usize::MAX);
+        logs.missing = ended.saturating_sub(logs.pods.len() + logs.omitted);
+        Some(logs)
+    }
+}
+
 impl Effects {
     /// Lists the Job's pods and, if the extent asks for it, reads the logs of every container to its end.
     pub(super) async fn capture(&self, view: &JobView, stamp: &Stamp, extent: Extent) -> Captured {
@@ -88,9 +99,7 @@ impl Effects {
             reads.push(self.read_pod(view, stamp, &pod.name, names));
         }
         let logs = join_all(reads).await;
-        let found = list.pods.len() + list.more;
-        let missing = usize::try_from(view.ended_pods).unwrap_or(usize::MAX).saturating_sub(found);
-        Logs { pods: logs, omitted, missing, unlisted: None }
+        Logs { pods: logs, omitted, ..Logs::default() }
     }
 
     async fn read_pod(&self, view: &JobView, stamp: &Stamp, pod: &str, containers: Vec<&str>) -> PodLogs {

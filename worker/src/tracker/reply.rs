@@ -33,7 +33,8 @@ impl Effects {
             None => self.object(view, verdict).await,
         };
         let job = user_view(Arc::unwrap_or_clone(object), stamp);
-        let reported = Reported { logs: captured.logs.as_ref(), format: stamp.options.logs.format };
+        let logs = captured.logs_beside(view);
+        let reported = Reported { logs: logs.as_ref(), format: stamp.options.logs.format };
         let diagnosis = match verdict {
             Verdict::Created | Verdict::Succeeded => {
                 return match output::of_job(&job, reported, OUTPUT_BUDGET) {

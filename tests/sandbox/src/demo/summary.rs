@@ -2,21 +2,28 @@
 
 use std::time::Duration;
 
-use runjob_sandbox::{record::Recorded, sandbox::Sandbox, sfn::Execution};
+use runjob_sandbox::{
+    record::Recorded,
+    sandbox::Sandbox,
+    sfn::{Event, Execution},
+};
 use serde_json::Value;
 
 use super::{screen::Screen, story::Story};
 
 /// Prints the summary. Gives the number of invariants that were violated.
 pub(crate) fn print(sandbox: &Sandbox, screen: &Screen, execution: &Execution, story: &Story) -> usize {
-    match (&execution.output, &execution.error) {
-        (Some(output), _) => {
-            let pretty = serde_json::from_str::<Value>(output).and_then(|output| serde_json::to_string_pretty(&output));
-            screen.line(&format!("\noutput\n{}", pretty.unwrap_or_else(|_| output.clone())));
+    for event in sandbox.step_functions().history(&execution.arn) {
+        // The output of a later state may replace that of an earlier one: the article's DELETE does.
+        if let Event::StateExited { state_type: "Task", name, output } = &event.event {
+            screen.line(&format!("\noutput of the state {name}\n{}", pretty(output)));
         }
+    }
+    match (&execution.output, &execution.error) {
+        (Some(output), _) => screen.line(&format!("\noutput of the execution\n{}", pretty(output))),
         (None, Some(error)) => {
-            screen.line(&format!("\nerror  {error}"));
-            screen.line(&format!("cause  {}", execution.cause.as_deref().unwrap_or("none")));
+            screen.line(&format!("\nerror   {error}"));
+            screen.line(&format!("cause   {}", execution.cause.as_deref().map_or_else(|| "none".to_owned(), pretty)));
         }
         (None, None) => {}
     }
@@ -38,6 +45,11 @@ pub(crate) fn print(sandbox: &Sandbox, screen: &Screen, execution: &Execution, s
         screen.line(&format!("wrong   {violation}"));
     }
     violations.len()
+}
+
+fn pretty(json: &str) -> String {
+    let value = serde_json::from_str::<Value>(json);
+    value.and_then(|value| serde_json::to_string_pretty(&value)).unwrap_or_else(|_| json.to_owned())
 }
 
 fn names(sandbox: &Sandbox, resource: &str) -> String {

@@ -21,7 +21,7 @@ pub struct Config {
     pub image_pull_backoff: Duration,
     /// From the moment a pod has a node until its first container starts.
     pub pod_startup: Duration,
-    /// From the end of a pod's last container until its phase says so.
+    /// From the end of a pod's last container until its phase says so, or until it is gone if it was deleted.
     pub phase_lag: Duration,
     /// How long the Job controller gathers the changes of pods before it looks at their Job.
     pub job_sync_batch: Duration,

@@ -49,12 +49,11 @@ pub(crate) async fn run(shared: Arc<Shared>, key: Key, uid: String, mut orders: 
         () = sleep(startup) => {}
     }
     run.containers(&orders).await;
-    if *orders.borrow() == Order::Run && !run.shared.config.phase_lag.is_zero() {
-        tokio::select! {
-            biased;
-            _ = orders.wait_for(|order| *order != Order::Run) => {}
-            () = sleep(run.shared.config.phase_lag) => {}
-        }
+    // A pod that is deleted lingers as long as one that ends by itself; only a kill does without.
+    tokio::select! {
+        biased;
+        _ = orders.wait_for(|order| *order == Order::Kill) => {}
+        () = sleep(run.shared.config.phase_lag) => {}
     }
     run.finish();
 }

@@ -1,7 +1,6 @@
 //! Containers as real processes.
 
 use std::{
-    path::Path,
     process::Command,
     time::{Duration, Instant},
 };
@@ -193,50 +192,35 @@ async fn a_cluster_that_is_dropped_leaves_no_process_behind() {
     all_dead(&ids).await;
 }
 
-/// Not a test of its own: the sandbox that [`a_sandbox_that_is_killed_leaves_no_process_behind`] kills.
-#[tokio::test]
-#[ignore = "run by another test, as a process to be killed"]
-async fn a_sandbox_to_be_killed() {
-    let Ok(report) = std::env::var("RUNJOB_TEST_REPORT") else { return };
-    let cluster = Cluster::new(Config::quick());
-    let (_, ids) = a_family(&cluster, "").await;
-    let home = cluster.kube.list("pods", None);
-    std::fs::write(format!("{report}.new"), json!({"ids": ids, "pods": home.len()}).to_string()).unwrap();
-    std::fs::rename(format!("{report}.new"), report).unwrap();
-    std::future::pending::<()>().await;
-}
-
 #[tokio::test]
 async fn a_sandbox_that_is_killed_leaves_no_process_behind() {
-    let report = std::env::temp_dir().join(format!("runjob-kill-{}", std::process::id()));
-    let mut sandbox = Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "processes::a_sandbox_to_be_killed"])
-        .env("RUNJOB_TEST_REPORT", &report)
+    let folder = std::env::temp_dir().join(format!("runjob-kill-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let (report, workflow, input) = (folder.join("report"), folder.join("workflow.json"), folder.join("input.json"));
+    let script = format!("sleep 1000 & echo $$$$ $! > {0}.new; mv {0}.new {0}; wait; sleep 1000", report.display());
+    let job = a_job("x", &script);
+    let state = json!({"Type": "Task", "Resource": "arn:aws:states:::eks:runJob.sync", "End": true,
+        "Parameters": {"Job": job}});
+    std::fs::write(&workflow, json!({"StartAt": "Run", "States": {"Run": state}}).to_string()).unwrap();
+    std::fs::write(&input, "{}").unwrap();
+    let mut sandbox = Command::new(env!("CARGO_BIN_EXE_runjob-sandbox"))
+        .arg("run")
+        .args([&workflow, &input])
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    while !Path::new(&report).exists() {
+    while !report.exists() {
         assert!(sandbox.try_wait().unwrap().is_none(), "the sandbox ended by itself");
         tokio::task::yield_now().await;
     }
-    let told: Value = serde_json::from_slice(&std::fs::read(&report).unwrap()).unwrap();
-    let ids: Vec<u32> = serde_json::from_value(told["ids"].clone()).unwrap();
-    assert!(ids.iter().all(|id| lives(*id)));
+    let told = std::fs::read_to_string(&report).unwrap();
+    let ids: Vec<u32> = told.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    assert!(ids.iter().all(|id| lives(*id)), "{told}");
     // KILL: nothing of the sandbox runs afterwards.
     sandbox.kill().unwrap();
     sandbox.wait().unwrap();
     all_dead(&ids).await;
-    std::fs::remove_file(&report).unwrap();
-}
-
-#[tokio::test]
-async fn the_articles_program_runs() {
-    let cluster = Cluster::local();
-    let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "my-eks-job"}, "spec": {
-        "backoffLimit": 0, "template": {"metadata": {"name": "pi"}, "spec": {"restartPolicy": "Never", "containers": [
-            {"name": "main", "image": "perl", "command": ["perl"], "args": ["-wle", "print '{ ' . '\"pi\": 3.14 }';"]}]}}}});
-    cluster.submit(&job).await;
-    assert_eq!(log_of(&cluster, "my-eks-job").await, "{ \"pi\": 3.14 }\n");
+    std::fs::remove_dir_all(&folder).unwrap();
 }
 
 #[tokio::test]

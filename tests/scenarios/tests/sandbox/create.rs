@@ -24,9 +24,24 @@ async fn a_create_whose_answer_is_lost_makes_one_job() {
     world.sandbox.kube.faults().plan("create jobs", Effect::CutAfterApply, 1);
     let result = world.run(&a_job("", "echo once").generated("lost-")).await.unwrap().output().unwrap();
     assert!(result["logs"].to_string().contains("once"));
+    // Before the create is repeated, the task is asked for: here it was answered in the meantime.
+    let beats = world.sandbox.sfn.recorder();
+    beats.wait_for(|r| r.iter().any(|r| r.kind == "SendTaskHeartbeat" && r.answered.is_some()).then_some(())).await;
     assert_eq!(world.sandbox.kubernetes().list("jobs", None).len(), 1);
-    assert_eq!(world.sandbox.kube.recorder().of("create jobs").len(), 2);
+    assert_eq!(world.sandbox.kube.recorder().of("create jobs").len(), 1);
     assert_eq!(world.violations(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_create_whose_answer_is_lost_finds_its_own_job() {
+    let world = World::new().await.unwrap();
+    world.sandbox.kube.faults().plan("create jobs", Effect::CutAfterApply, 1);
+    let task = world.task(&a_job("x", "sleep 600").input());
+    let creates = world.sandbox.kube.recorder();
+    creates.wait_for(|r| r.iter().any(|r| r.kind == "get jobs" && r.answered.is_some()).then_some(())).await;
+    assert_eq!(creates.of("create jobs").len(), 2);
+    assert_eq!(world.sandbox.kubernetes().list("jobs", None).len(), 1);
+    assert_eq!(task.outcome(), None);
 }
 
 #[tokio::test]

@@ -1,6 +1,12 @@
 //! Jobs that fail.
 
-use runjob_sandbox::kube::Propagation;
+use std::time::Duration;
+
+use runjob_sandbox::{
+    faults::Effect,
+    kube::{self, Propagation},
+    sandbox::Config,
+};
 use runjob_scenarios::{
     jobs::a_job,
     world::{World, told},
@@ -36,13 +42,28 @@ async fn logs_of_a_failed_job_are_there_unless_they_were_declined() {
 
 #[tokio::test]
 async fn the_logs_of_a_pod_that_kubernetes_deletes_are_in_the_cause() {
-    let world = World::new().await.unwrap();
+    // A kubelet takes its time: a pod is gone about two seconds after `FailureTarget`.
+    let kube = kube::Config { phase_lag: Duration::from_secs(1), ..kube::Config::quick() };
+    let mut world = World::with(Config { kube, ..Config::default() }).await.unwrap();
+    world.start_worker(&[]).await.unwrap();
     let job = a_job("x", "echo last-words; exit 1")
         .with("/Job/spec/backoffLimit", 1)
         .with("/Job/spec/template/spec/restartPolicy", "OnFailure");
     let (error, cause) = world.run(&job).await.unwrap().failure().unwrap();
     assert_eq!(error, "Job.BackoffLimitExceeded");
     assert!(cause["logs"].to_string().contains("last-words"), "{cause}");
+}
+
+#[tokio::test]
+async fn logs_that_are_gone_with_their_pod_are_counted() {
+    // Here a pod is gone at the very moment of `FailureTarget`, and the list comes too late.
+    let world = World::new().await.unwrap();
+    world.sandbox.kube.faults().plan("list pods", Effect::Delay(Duration::from_millis(500)), 1);
+    let job = a_job("x", "exit 1")
+        .with("/Job/spec/backoffLimit", 1)
+        .with("/Job/spec/template/spec/restartPolicy", "OnFailure");
+    let (_, cause) = world.run(&job).await.unwrap().failure().unwrap();
+    assert_eq!(cause["logs"], json!({"pods": {}, "missing": 1}));
 }
 
 #[tokio::test]
