@@ -11,7 +11,7 @@ pub struct Permits(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    most: usize,
+    most: u32,
     counts: Mutex<Counts>,
     freed: Notify,
 }
@@ -29,7 +29,7 @@ pub struct Permit(Permits);
 
 impl Permits {
     /// At most that many.
-    pub fn new(most: usize) -> Self {
+    pub fn new(most: u32) -> Self {
         Self(Arc::new(Inner { most, counts: Mutex::default(), freed: Notify::new() }))
     }
 
@@ -39,7 +39,7 @@ impl Permits {
             let freed = self.0.freed.notified();
             {
                 let mut counts = self.counts();
-                if counts.tracked + counts.taken < self.0.most {
+                if counts.tracked + counts.taken < self.0.most as usize {
                     counts.taken += 1;
                     return Permit(self.clone());
                 }

@@ -26,47 +26,47 @@ pub struct Settings {
     pub group: Option<Group>,
 
     /// A namespace to run Jobs in; repeat it for several. [default: every namespace that RBAC allows]
-    #[arg(long = "namespace", env = "RUNJOB_NAMESPACE", value_delimiter = ',')]
+    #[arg(long = "namespace", env = "RUNJOB_NAMESPACE", value_name = "NAMESPACE", value_delimiter = ',')]
     pub namespaces: Vec<String>,
 
     /// The most Jobs of the group at a time; beyond that no task is taken.
-    #[arg(long, env = "RUNJOB_MAX_IN_FLIGHT", default_value_t = 1000)]
-    pub max_in_flight: usize,
+    #[arg(long, env = "RUNJOB_MAX_IN_FLIGHT", value_name = "JOBS", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_in_flight: u32,
 
     /// Polls held open for each activity.
-    #[arg(long, env = "RUNJOB_POLLERS", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(long, env = "RUNJOB_POLLERS", value_name = "POLLS", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub pollers: u16,
 
     /// How often each task is heartbeated. A state's `HeartbeatSeconds` should be three times as long, or more.
-    #[arg(long, env = "RUNJOB_HEARTBEAT_INTERVAL", default_value = "20s", value_parser = duration)]
+    #[arg(long, env = "RUNJOB_HEARTBEAT_INTERVAL", value_name = "DURATION", default_value = "20s", value_parser = duration)]
     pub heartbeat_interval: Duration,
 
     /// The most heartbeats a second. With more tasks than that allows, the interval grows.
-    #[arg(long, env = "RUNJOB_HEARTBEAT_RATE", default_value = "100/s", value_parser = rate)]
+    #[arg(long, env = "RUNJOB_HEARTBEAT_RATE", value_name = "RATE", default_value = "100/s", value_parser = rate)]
     pub heartbeat_rate: u32,
 
     /// The most pods of one Job whose logs are read.
-    #[arg(long, env = "RUNJOB_MAX_LOG_PODS", default_value_t = 100)]
+    #[arg(long, env = "RUNJOB_MAX_LOG_PODS", value_name = "PODS", default_value_t = 100)]
     pub max_log_pods: usize,
 
     /// Where `/live`, `/ready` and `/metrics` are served. Port 0 takes a free one; the log says which.
-    #[arg(long, env = "RUNJOB_ADMIN_ADDR", default_value = "0.0.0.0:8080")]
+    #[arg(long, env = "RUNJOB_ADMIN_ADDR", value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
     pub admin_addr: SocketAddr,
 
     /// A kubeconfig. [default: `KUBECONFIG`, `~/.kube/config`, or the service account of the pod]
-    #[arg(long, env = "RUNJOB_KUBECONFIG")]
+    #[arg(long, env = "RUNJOB_KUBECONFIG", value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
 
     /// A context of the kubeconfig. [default: its current one]
-    #[arg(long, env = "RUNJOB_CONTEXT")]
+    #[arg(long, env = "RUNJOB_CONTEXT", value_name = "NAME")]
     pub context: Option<String>,
 
     /// The name of this cluster. Tasks that name another one in `ClusterName` are refused. [default: any name will do]
-    #[arg(long, env = "RUNJOB_CLUSTER_NAME")]
+    #[arg(long, env = "RUNJOB_CLUSTER_NAME", value_name = "NAME")]
     pub cluster_name: Option<String>,
 
     /// One error name for all failures of Jobs. The cause still tells them apart. [default: `Job.…`, by reason]
-    #[arg(long, env = "RUNJOB_JOB_FAILED_ERROR", value_parser = error_name)]
+    #[arg(long, env = "RUNJOB_JOB_FAILED_ERROR", value_name = "NAME", value_parser = error_name)]
     pub job_failed_error: Option<String>,
 
     /// Unknown fields of a task's input are a warning, not an error.
@@ -74,7 +74,7 @@ pub struct Settings {
     pub lenient: bool,
 
     /// How log lines look. [default: text on a terminal, otherwise json]
-    #[arg(long, env = "RUNJOB_LOG_FORMAT")]
+    #[arg(long, env = "RUNJOB_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
 }
 
@@ -161,7 +161,13 @@ mod tests {
 
     #[test]
     fn values_that_cannot_be_are_refused() {
-        for flag in ["--heartbeat-interval=0s", "--heartbeat-rate=0/s", "--pollers=0", "--job-failed-error=States.X"] {
+        for flag in [
+            "--heartbeat-interval=0s",
+            "--heartbeat-rate=0/s",
+            "--pollers=0",
+            "--max-in-flight=0",
+            "--job-failed-error=States.X",
+        ] {
             assert!(settings(&[flag]).is_err(), "{flag}");
         }
     }
