@@ -1,17 +1,9 @@
-//! `eks:call`: any request to the Kubernetes API, checked before it is sent and redacted after.
-
-use std::fmt;
+//! `eks:call`: any request to the Kubernetes API, checked before it is sent.
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::{
-    failure::{ErrorName, TaskFailure},
-    fields::Fields,
-    ledger::TASK_TOKEN,
-    manifest::RESERVED_PREFIX,
-    request::InvalidParameters,
-};
+use crate::{fields::Fields, invalid::InvalidParameters, manifest::RESERVED_PREFIX};
 
 /// The paths of the Kubernetes API that a call may lead to.
 const ROOTS: [&str; 7] = ["api", "apis", "version", "openapi", "healthz", "readyz", "livez"];
@@ -242,63 +234,10 @@ impl Call {
     }
 }
 
-/// The Kubernetes API's answer to a request. What is shown of it to a task shows no task tokens.
-#[derive(Clone, PartialEq)]
-pub struct Answer {
-    /// The HTTP status.
-    pub status: u16,
-    /// Its text, as HTTP names it: `Not Found`.
-    pub status_text: String,
-    /// The body: JSON, or a string when it is none.
-    pub body: Value,
-}
-
-impl Answer {
-    /// Takes an answer apart.
-    pub fn new(status: u16, status_text: &str, body: &[u8]) -> Self {
-        let body =
-            serde_json::from_slice(body).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(body).into_owned()));
-        Self { status, status_text: status_text.to_owned(), body }
-    }
-
-    /// Whether the request was carried out.
-    pub fn is_success(&self) -> bool {
-        (200..300).contains(&self.status)
-    }
-
-    /// The native envelope: `{"ResponseBody": …, "StatusCode": 200, "StatusText": "OK"}`.
-    pub fn envelope(&self) -> Value {
-        let mut body = self.body.clone();
-        redact(&mut body);
-        json!({"ResponseBody": body, "StatusCode": self.status, "StatusText": self.status_text})
-    }
-
-    /// The native failure: `EKS.<status>` with the envelope as its cause.
-    pub fn failure(&self) -> TaskFailure {
-        TaskFailure::new(ErrorName::Eks(self.status), self.envelope())
-    }
-}
-
-impl fmt::Debug for Answer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The body may hold task tokens.
-        write!(f, "Answer({} {})", self.status, self.status_text)
-    }
-}
-
-fn redact(value: &mut Value) {
-    match value {
-        Value::Object(map) => {
-            map.shift_remove(TASK_TOKEN);
-            map.values_mut().for_each(redact);
-        }
-        Value::Array(items) => items.iter_mut().for_each(redact),
-        _ => {}
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn call(input: &Value) -> Result<Call, InvalidParameters> {
@@ -406,22 +345,5 @@ mod tests {
         for cluster_scoped in ["/api/v1/namespaces/team", "/api/v1/nodes", "/version", "/apis/batch/v1/jobs"] {
             assert_eq!(namespace(cluster_scoped), None, "{cluster_scoped}");
         }
-    }
-
-    #[test]
-    fn an_answer_shows_no_token() {
-        let body = br#"{"items":[{"metadata":{"annotations":{"runjob/task-token":"secret","a":"b"}}}],"n":1.10}"#;
-        let answer = Answer::new(200, "OK", body);
-        assert!(!format!("{answer:?}").contains("secret"));
-        assert_eq!(
-            answer.envelope().to_string(),
-            r#"{"ResponseBody":{"items":[{"metadata":{"annotations":{"a":"b"}}}],"n":1.10},"StatusCode":200,"StatusText":"OK"}"#
-        );
-    }
-
-    #[test]
-    fn a_body_that_is_no_json_is_a_string() {
-        assert_eq!(Answer::new(200, "OK", b"ok").body, json!("ok"));
-        assert_eq!(Answer::new(204, "No Content", b"").body, json!(""));
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::request::InvalidParameters;
+use crate::invalid::InvalidParameters;
 
 /// How much of a value an error shows. The rest of the input belongs to its owner.
 const MAX_SHOWN: usize = 40;

@@ -21,10 +21,11 @@ use serde_json::{Map, Value, json};
 use crate::{
     arn::ActivityArn,
     job::JobView,
+    log_options::LogOptions,
     manifest::{RESERVED_PREFIX, metadata_mut},
     names::Group,
     owner::{OwnerKey, SpecHash},
-    request::{Answer, LogOptions, OnTaskGone},
+    request::{Answer, OnTaskGone},
     token::TaskToken,
 };
 

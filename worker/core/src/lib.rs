@@ -9,15 +9,18 @@
 //! pods, logs ─► diagnosis, output, failure ─► reply    (within budget)
 //! ```
 
+pub mod answer;
 pub mod arn;
 pub mod budget;
 pub mod call;
 pub mod diagnosis;
 pub mod failure;
 mod fields;
+pub mod invalid;
 pub mod job;
 pub mod ledger;
 pub mod lifecycle;
+pub mod log_options;
 pub mod logs;
 pub mod manifest;
 pub mod names;

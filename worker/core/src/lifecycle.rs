@@ -15,7 +15,8 @@ use std::time::Duration;
 use crate::{
     job::{JobView, Phase},
     ledger::{Entry, Stamp},
-    request::{Answer, OnTaskGone, Retrieve},
+    log_options::Retrieve,
+    request::{Answer, OnTaskGone},
 };
 
 /// A Job that was deleted, but whose pods take longer than this to go, is reported as deleted all the same.

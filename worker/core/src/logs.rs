@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     budget::{escaped_len, head_within, tail_within},
-    request::LogFormat,
+    log_options::LogFormat,
 };
 
 /// What the line that names a cut takes at most, after escaping.

@@ -4,8 +4,8 @@ use serde_json::{Map, Value};
 
 use crate::{
     fields::Fields,
+    invalid::InvalidParameters,
     names::{MAX_JOB_NAME, Naming, is_dns_label, is_dns_subdomain},
-    request::InvalidParameters,
 };
 
 /// The prefix of `runjob`'s own labels and annotations.

@@ -6,11 +6,11 @@
 use serde_json::{Map, Value, json};
 
 use crate::{
+    answer::ApiAnswer,
     budget::{ByteBudget, fair_shares, shortened},
-    call::Answer,
     failure::{ErrorName, TaskFailure},
+    log_options::LogFormat,
     logs::Logs,
-    request::LogFormat,
 };
 
 /// The longest message that a reduced Job keeps: 1 KiB.
@@ -61,7 +61,7 @@ pub fn of_failure(diagnosis: &Value, job: Option<&Value>, reported: Reported<'_>
 }
 
 /// The result of a `call`: the native envelope.
-pub fn of_call(answer: &Answer, is_write: bool, budget: ByteBudget) -> Result<String, TaskFailure> {
+pub fn of_call(answer: &ApiAnswer, is_write: bool, budget: ByteBudget) -> Result<String, TaskFailure> {
     let text = answer.envelope().to_string();
     if text.len() <= budget.0 {
         return Ok(text);
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn a_large_answer_of_a_write_says_that_it_took_effect() {
-        let answer = Answer::new(200, "OK", "x".repeat(1000).as_bytes());
+        let answer = ApiAnswer::new(200, "OK", "x".repeat(1000).as_bytes());
         let failure = of_call(&answer, true, ByteBudget(500)).unwrap_err();
         assert_eq!(failure.error, ErrorName::OutputTooLarge);
         assert_eq!((&failure.cause["applied"], &failure.cause["StatusCode"]), (&json!(true), &json!(200)));

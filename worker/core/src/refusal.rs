@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::call::Answer;
+use crate::answer::ApiAnswer;
 
 /// How long a passing trouble may last before the Job exists. The task heartbeats meanwhile.
 pub const PATIENCE: Duration = Duration::from_mins(15);
@@ -30,7 +30,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// What the answer to a create means. `None`: it is no refusal.
-    pub fn of(answer: &Answer) -> Option<Self> {
+    pub fn of(answer: &ApiAnswer) -> Option<Self> {
         let text = |field: &str| answer.body.get(field).and_then(Value::as_str).unwrap_or_default();
         let refusal = match answer.status {
             200..=299 => return None,
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     fn refusal(status: u16, body: &Value) -> Option<Refusal> {
-        Refusal::of(&Answer::new(status, "", body.to_string().as_bytes()))
+        Refusal::of(&ApiAnswer::new(status, "", body.to_string().as_bytes()))
     }
 
     #[test]

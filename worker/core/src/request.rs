@@ -2,15 +2,14 @@
 //!
 //! Everything that can be refused without asking a cluster is refused here, before anything is created.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
     call::{self, Call},
-    failure::{ErrorName, TaskFailure},
-    fields::{Fields, describe},
+    fields::Fields,
+    invalid::InvalidParameters,
+    log_options::{self, LogOptions},
     manifest::Manifest,
     names::is_dns_label,
 };
@@ -61,44 +60,6 @@ pub enum OnTaskGone {
     Detach,
 }
 
-/// `LogOptions`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct LogOptions {
-    /// `RetrieveLogs`.
-    pub retrieve: Retrieve,
-    /// `RawLogs`: whether a log that is a JSON document stays text.
-    pub format: LogFormat,
-    /// `LogParameters`: passed on to the request that reads a pod's log.
-    pub parameters: Vec<(String, Vec<String>)>,
-    /// `MaxBytes`: the most that is kept of one container's log.
-    pub max_bytes: Option<u64>,
-}
-
-/// `LogOptions.RetrieveLogs`. Absent is not the same as `false`: a failed Job's logs are worth having.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Retrieve {
-    /// Absent: the logs of a Job that failed.
-    #[default]
-    OnFailure,
-    /// `true`.
-    Always,
-    /// `false`.
-    Never,
-}
-
-/// `LogOptions.RawLogs`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum LogFormat {
-    /// A whole log that is one JSON document becomes that JSON.
-    #[default]
-    Parsed,
-    /// A log stays text.
-    Raw,
-}
-
 /// What becomes of fields that are not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Strictness {
@@ -107,15 +68,6 @@ pub enum Strictness {
     Strict,
     /// Unknown fields at the top and in `LogOptions` are a warning.
     Lenient,
-}
-
-/// A part of the input cannot be taken: `RunJob.InvalidParameters`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InvalidParameters {
-    path: String,
-    found: String,
-    expected: String,
-    suggestion: Option<String>,
 }
 
 /// A request, and the warnings about it.
@@ -145,34 +97,10 @@ const KNOWN: [&str; 13] = [
 const ONLY_RUN_JOB: [&str; 4] = ["Job", "LogOptions", "Namespace", "OnTaskGone"];
 const ONLY_CALL: [&str; 5] = ["ContentType", "Method", "Path", "QueryParameters", "RequestBody"];
 
-/// The query parameters of the request that reads a pod's log. `follow` and `container` are `runjob`'s own to set.
-const LOG_PARAMETERS: [(&str, LogParameter); 9] = [
-    ("insecureSkipTLSVerifyBackend", LogParameter::Boolean),
-    ("limitBytes", LogParameter::Natural),
-    ("pretty", LogParameter::Text),
-    ("previous", LogParameter::Boolean),
-    ("sinceSeconds", LogParameter::Natural),
-    ("sinceTime", LogParameter::Text),
-    ("stream", LogParameter::Text),
-    ("tailLines", LogParameter::Natural),
-    ("timestamps", LogParameter::Boolean),
-];
-
-#[derive(Debug, Clone, Copy)]
-enum LogParameter {
-    Boolean,
-    Natural,
-    Text,
-}
-
 /// Takes a task's input as a request.
 pub fn parse(input: &str, strictness: Strictness) -> Result<Parsed, InvalidParameters> {
-    let value: Value = serde_json::from_str(input).map_err(|error| InvalidParameters {
-        path: "$".into(),
-        found: format!("text that is no JSON ({error})"),
-        expected: "a JSON object".into(),
-        suggestion: None,
-    })?;
+    let value: Value = serde_json::from_str(input)
+        .map_err(|error| InvalidParameters::text("$", format!("text that is no JSON ({error})"), "a JSON object"))?;
     let top = Fields::of("$", &value)?;
     let mut warnings = Vec::new();
     tolerate(top.unknown(&KNOWN), strictness, &mut warnings)?;
@@ -182,7 +110,7 @@ pub fn parse(input: &str, strictness: Strictness) -> Result<Parsed, InvalidParam
     let request = match action(&top)? {
         Action::Run(answer) => {
             refuse_fields_of_the_other(&top, &ONLY_CALL, "no such field beside Job")?;
-            let (logs, passed_over) = log_options(&top, strictness)?;
+            let (logs, passed_over) = log_options::parse(&top, strictness)?;
             warnings.extend(passed_over);
             let namespace = namespace(&top)?;
             let manifest = Manifest::parse(&top, namespace)?;
@@ -227,7 +155,8 @@ fn refuse_fields_of_the_other(top: &Fields<'_>, other: &[&str], expected: &str) 
     }
 }
 
-fn tolerate(
+/// Refuses what is not known, or notes it as a warning.
+pub(crate) fn tolerate(
     unknown: Vec<InvalidParameters>,
     strictness: Strictness,
     warnings: &mut Vec<InvalidParameters>,
@@ -254,100 +183,12 @@ fn on_task_gone(top: &Fields<'_>) -> Result<OnTaskGone, InvalidParameters> {
     }
 }
 
-fn log_options(
-    top: &Fields<'_>,
-    strictness: Strictness,
-) -> Result<(LogOptions, Vec<InvalidParameters>), InvalidParameters> {
-    let mut warnings = Vec::new();
-    let Some(options) = top.object("LogOptions")? else { return Ok((LogOptions::default(), warnings)) };
-    tolerate(options.unknown(&["LogParameters", "MaxBytes", "RawLogs", "RetrieveLogs"]), strictness, &mut warnings)?;
-    let retrieve = match options.boolean("RetrieveLogs")? {
-        None => Retrieve::OnFailure,
-        Some(true) => Retrieve::Always,
-        Some(false) => Retrieve::Never,
-    };
-    let format = match options.boolean("RawLogs")? {
-        Some(true) => LogFormat::Raw,
-        _ => LogFormat::Parsed,
-    };
-    let parameters = options.multi_map("LogParameters")?;
-    if let Some(given) = options.object("LogParameters")? {
-        check_log_parameters(&given, &parameters)?;
-    }
-    Ok((LogOptions { retrieve, format, parameters, max_bytes: options.natural("MaxBytes")? }, warnings))
-}
-
-fn check_log_parameters(given: &Fields<'_>, parameters: &[(String, Vec<String>)]) -> Result<(), InvalidParameters> {
-    let names: Vec<&str> = LOG_PARAMETERS.iter().map(|(name, _)| *name).collect();
-    for (name, values) in parameters {
-        if name == "follow" || name == "container" {
-            return Err(given.refuse(name, "no such parameter: runjob reads every container, to its end"));
-        }
-        let Some((_, kind)) = LOG_PARAMETERS.iter().find(|(known, _)| known == name) else {
-            return Err(given.unknown(&names).into_iter().next().unwrap_or_else(|| given.refuse(name, "a parameter")));
-        };
-        let fits = |value: &String| match kind {
-            LogParameter::Boolean => value == "true" || value == "false",
-            LogParameter::Natural => value.parse::<u64>().is_ok(),
-            LogParameter::Text => true,
-        };
-        let expected = match kind {
-            LogParameter::Boolean => "a list of one string, \"true\" or \"false\"",
-            LogParameter::Natural => "a list of one string that is a whole number, 0 or more",
-            LogParameter::Text => "a list of one string",
-        };
-        if values.len() != 1 || !values.iter().all(fits) {
-            return Err(given.refuse(name, expected));
-        }
-    }
-    Ok(())
-}
-
-impl InvalidParameters {
-    pub(crate) fn new(path: &str, found: &Value, expected: &str) -> Self {
-        Self { path: path.to_owned(), found: describe(found), expected: expected.to_owned(), suggestion: None }
-    }
-
-    pub(crate) fn absent(path: &str, expected: &str) -> Self {
-        Self { path: path.to_owned(), found: "nothing".to_owned(), expected: expected.to_owned(), suggestion: None }
-    }
-
-    pub(crate) fn text(path: &str, found: String, expected: &str) -> Self {
-        Self { path: path.to_owned(), found, expected: expected.to_owned(), suggestion: None }
-    }
-
-    pub(crate) fn suggesting(self, suggestion: String) -> Self {
-        Self { suggestion: Some(suggestion), ..self }
-    }
-
-    /// The failure that answers the task.
-    pub fn failure(&self) -> TaskFailure {
-        let mut cause = json!({
-            "message": self.to_string(),
-            "path": self.path,
-            "found": self.found,
-            "expected": self.expected,
-        });
-        if let (Some(suggestion), Some(cause)) = (&self.suggestion, cause.as_object_mut()) {
-            cause.insert("suggestion".into(), suggestion.as_str().into());
-        }
-        TaskFailure::new(ErrorName::InvalidParameters, cause)
-    }
-}
-
-impl fmt::Display for InvalidParameters {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: expected {}, found {}", self.path, self.expected, self.found)?;
-        match &self.suggestion {
-            Some(suggestion) => write!(f, "; {suggestion}"),
-            None => Ok(()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::log_options::Retrieve;
 
     fn run_job(input: &Value) -> RunJob {
         match parse(&input.to_string(), Strictness::Strict).unwrap().request {
@@ -441,7 +282,7 @@ mod tests {
     fn a_lenient_worker_warns_of_unknown_fields() {
         let input = json!({"Job": job(), "Extra": 1, "LogOptions": {"More": 2}});
         let parsed = parse(&input.to_string(), Strictness::Lenient).unwrap();
-        let paths: Vec<_> = parsed.warnings.iter().map(|warning| warning.path.as_str()).collect();
+        let paths: Vec<_> = parsed.warnings.iter().map(InvalidParameters::path).collect();
         assert_eq!(paths, ["$.Extra", "$.LogOptions.More"]);
     }
 

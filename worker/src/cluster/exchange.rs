@@ -5,7 +5,7 @@ use std::{error::Error, time::Duration};
 use http::{Request, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use kube::client::Body;
-use runjob_core::call::Answer;
+use runjob_core::answer::ApiAnswer;
 
 use super::Cluster;
 
@@ -18,7 +18,7 @@ const MAX_BODY: usize = 16 * 1024 * 1024;
 #[derive(Debug, Clone)]
 pub struct Exchanged {
     /// The answer itself.
-    pub answer: Answer,
+    pub answer: ApiAnswer,
     /// The server's wish, as `Retry-After` has it.
     pub retry_after: Option<Duration>,
 }
@@ -62,7 +62,7 @@ impl Cluster {
             let retry_after = head.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
             let reason = head.status.canonical_reason().unwrap_or_default();
             Ok(Exchanged {
-                answer: Answer::new(head.status.as_u16(), reason, &body.to_bytes()),
+                answer: ApiAnswer::new(head.status.as_u16(), reason, &body.to_bytes()),
                 retry_after: retry_after.map(Duration::from_secs),
             })
         };

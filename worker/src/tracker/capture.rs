@@ -8,9 +8,9 @@ use runjob_core::{
     job::{JobView, Phase},
     ledger::Stamp,
     lifecycle::Extent,
+    log_options::Retrieve,
     logs::{ContainerLog, Logs, PodLogs},
     pod::{PodView, Role},
-    request::Retrieve,
 };
 use tracing::debug;
 

@@ -1,0 +1,87 @@
+//! An answer of the Kubernetes API, and what a task gets to see of it.
+
+use std::fmt;
+
+use serde_json::{Value, json};
+
+use crate::{
+    failure::{ErrorName, TaskFailure},
+    ledger::TASK_TOKEN,
+};
+
+/// The Kubernetes API's answer to a request. What is shown of it to a task shows no task tokens.
+#[derive(Clone, PartialEq)]
+pub struct ApiAnswer {
+    /// The HTTP status.
+    pub status: u16,
+    /// Its text, as HTTP names it: `Not Found`.
+    pub status_text: String,
+    /// The body: JSON, or a string when it is none.
+    pub body: Value,
+}
+
+impl ApiAnswer {
+    /// Takes an answer apart.
+    pub fn new(status: u16, status_text: &str, body: &[u8]) -> Self {
+        let body =
+            serde_json::from_slice(body).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(body).into_owned()));
+        Self { status, status_text: status_text.to_owned(), body }
+    }
+
+    /// Whether the request was carried out.
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// The native envelope: `{"ResponseBody": …, "StatusCode": 200, "StatusText": "OK"}`.
+    pub fn envelope(&self) -> Value {
+        let mut body = self.body.clone();
+        redact(&mut body);
+        json!({"ResponseBody": body, "StatusCode": self.status, "StatusText": self.status_text})
+    }
+
+    /// The native failure: `EKS.<status>` with the envelope as its cause.
+    pub fn failure(&self) -> TaskFailure {
+        TaskFailure::new(ErrorName::Eks(self.status), self.envelope())
+    }
+}
+
+impl fmt::Debug for ApiAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The body may hold task tokens.
+        write!(f, "ApiAnswer({} {})", self.status, self.status_text)
+    }
+}
+
+fn redact(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.shift_remove(TASK_TOKEN);
+            map.values_mut().for_each(redact);
+        }
+        Value::Array(items) => items.iter_mut().for_each(redact),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_shows_no_token() {
+        let body = br#"{"items":[{"metadata":{"annotations":{"runjob/task-token":"secret","a":"b"}}}],"n":1.10}"#;
+        let answer = ApiAnswer::new(200, "OK", body);
+        assert!(!format!("{answer:?}").contains("secret"));
+        assert_eq!(
+            answer.envelope().to_string(),
+            r#"{"ResponseBody":{"items":[{"metadata":{"annotations":{"a":"b"}}}],"n":1.10},"StatusCode":200,"StatusText":"OK"}"#
+        );
+    }
+
+    #[test]
+    fn a_body_that_is_no_json_is_a_string() {
+        assert_eq!(ApiAnswer::new(200, "OK", b"ok").body, json!("ok"));
+        assert_eq!(ApiAnswer::new(204, "No Content", b"").body, json!(""));
+    }
+}
