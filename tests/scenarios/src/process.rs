@@ -4,11 +4,15 @@ use std::{path::PathBuf, process::ExitStatus, process::Stdio, time::Duration};
 
 use anyhow::Context;
 use runjob_sandbox::sandbox::Sandbox;
-use tokio::process::{Child, Command};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader, Lines},
+    process::{Child, ChildStderr, Command},
+};
 
 /// A worker that runs as a process. Killed when it is dropped.
 pub struct WorkerProcess {
     child: Child,
+    log: Lines<BufReader<ChildStderr>>,
     kubeconfig: PathBuf,
 }
 
@@ -19,17 +23,18 @@ impl WorkerProcess {
         let port = sandbox.kube_url().rsplit(':').next().unwrap_or_default().to_owned();
         let kubeconfig = std::env::temp_dir().join(format!("runjob-scenario-{}-{port}", std::process::id()));
         std::fs::write(&kubeconfig, sandbox.kubeconfig()).context("unable to write a kubeconfig")?;
-        let child = Command::new(program)
+        let mut child = Command::new(program)
             .args(["worker", "--activity-arn", sandbox.activity(), "--admin-addr", "127.0.0.1:0"])
             .args(flags)
             .arg("--kubeconfig")
             .arg(&kubeconfig)
             .envs(sandbox.aws_environment())
-            .stderr(if std::env::var_os("RUNJOB_LOG").is_some() { Stdio::inherit() } else { Stdio::null() })
+            .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("unable to start {program}"))?;
-        Ok(Self { child, kubeconfig })
+        let log = BufReader::new(child.stderr.take().context("the worker has no stderr")?).lines();
+        Ok(Self { child, log, kubeconfig })
     }
 
     /// `kill -9`.
@@ -43,6 +48,19 @@ impl WorkerProcess {
         let status = Command::new("kill").args(["-TERM", &pid]).status().await?;
         anyhow::ensure!(status.success(), "unable to send SIGTERM");
         Ok(())
+    }
+
+    /// Waits until a line of its log contains `words`.
+    pub async fn says(&mut self, words: &str) -> anyhow::Result<()> {
+        let said = async {
+            while let Some(line) = self.log.next_line().await? {
+                if line.contains(words) {
+                    return Ok(());
+                }
+            }
+            anyhow::bail!("the worker ended without saying {words}")
+        };
+        tokio::time::timeout(Duration::from_mins(1), said).await.with_context(|| format!("nobody says {words}"))?
     }
 
     /// Waits for its end.

@@ -11,8 +11,9 @@ use tower::{timeout::TimeoutLayer, util::MapResultLayer};
 
 use super::Reachability;
 
-/// A server that accepts a connection but sends no response header within this time is in trouble.
-const RESPONSE_HEADER: Duration = Duration::from_secs(10);
+/// A server that accepts a connection but sends no response header within this time is in trouble. Admission webhooks alone may
+/// take up to 30 s (`timeoutSeconds`), and a create that is given up on is one that may or may not have happened.
+const RESPONSE_HEADER: Duration = Duration::from_secs(35);
 /// A connection that is not made within this time never will be.
 const CONNECT: Duration = Duration::from_secs(10);
 /// The longest silence on a connection: a bit more than a watch may last (200 s), so that a half-open one is noticed.

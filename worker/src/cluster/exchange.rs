@@ -9,8 +9,8 @@ use runjob_core::answer::ApiAnswer;
 
 use super::Cluster;
 
-/// The longest that a request and the whole of its answer may take.
-const DEADLINE: Duration = Duration::from_secs(30);
+/// The longest that a request and the whole of its answer may take: the response header's time, and some for the body.
+const DEADLINE: Duration = Duration::from_secs(45);
 /// The longest body that is read: far beyond what a result could carry, short of what hurts.
 const MAX_BODY: usize = 16 * 1024 * 1024;
 

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use futures::future::Either;
 use http::{Method, Response};
 use http_body_util::{BodyExt, Limited};
 use kube::client::Body;
 use runjob_core::{
     budget::shortened,
-    logs::{ContainerLog, LogBuffer},
+    logs::{ContainerLog, LogBuffer, LogText},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Cluster,
@@ -19,8 +21,11 @@ use crate::retry::CALLS;
 
 /// How often a log is asked for before the entry says that it could not be read. Short: the task waits.
 const ATTEMPTS: u32 = 4;
-/// The longest silence of a log that is followed. A container that ends is silent for its grace period at most.
+/// The longest silence of a log that is followed while its Job has not ended: a container may be silent for as long as its
+/// grace period, and a quiet one holds back even the response header.
 const SILENCE: Duration = Duration::from_mins(5);
+/// The same once the Job has ended: its containers have, too, so what is still to come is on its way.
+const SILENCE_AFTER_END: Duration = Duration::from_secs(10);
 /// The most of an error's body that becomes a cause, in characters.
 const MAX_CAUSE: usize = 512;
 
@@ -36,19 +41,49 @@ pub struct LogRequest<'a> {
     /// The user's `LogParameters`.
     pub parameters: &'a [(String, Vec<String>)],
     /// Where to stop.
-    pub end: LogEnd,
+    pub end: LogEnd<'a>,
     /// How many bytes are kept.
     pub limit: usize,
 }
 
 /// Where a log ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogEnd {
+#[derive(Debug, Clone, Copy)]
+pub enum LogEnd<'a> {
     /// With the container: its last words are still to come.
-    OfContainer,
+    OfContainer {
+        /// Cancelled when the Job has ended.
+        job_ended: &'a CancellationToken,
+    },
     /// Where it is now.
     Now,
 }
+
+impl LogEnd<'_> {
+    /// Waits for what a log brings next, but not longer than it may be silent.
+    async fn within_silence<T>(self, next: impl Future<Output = T>) -> Result<T, Silent> {
+        let next = std::pin::pin!(next);
+        let silent = async {
+            match self {
+                Self::Now => tokio::time::sleep(SILENCE_AFTER_END).await,
+                Self::OfContainer { job_ended } => {
+                    let ended = job_ended.run_until_cancelled(tokio::time::sleep(SILENCE)).await;
+                    if ended.is_none() {
+                        tokio::time::sleep(SILENCE_AFTER_END).await;
+                    }
+                }
+            }
+        };
+        match futures::future::select(next, std::pin::pin!(silent)).await {
+            Either::Left((value, _)) => Ok(value),
+            Either::Right(_) => Err(Silent),
+        }
+    }
+}
+
+/// Nothing came for too long.
+#[derive(Debug, thiserror::Error)]
+#[error("it was silent for too long")]
+struct Silent;
 
 impl Cluster {
     /// Reads a log. A log that cannot be read is a result, too: it never fails a task.
@@ -58,7 +93,7 @@ impl Cluster {
         loop {
             let (error, cause, passing) = match self.open(&log).await {
                 Ok(response) if response.status().is_success() => {
-                    return ContainerLog::Read(read(response.into_body(), log.limit).await);
+                    return ContainerLog::Read(read(response.into_body(), log.limit, log.end).await);
                 }
                 Ok(response) => {
                     let status = response.status();
@@ -77,7 +112,7 @@ impl Cluster {
 
     async fn open(&self, log: &LogRequest<'_>) -> Result<Response<Body>, String> {
         let mut query = format!("container={}", escape(log.container));
-        if log.end == LogEnd::OfContainer {
+        if matches!(log.end, LogEnd::OfContainer { .. }) {
             query.push_str("&follow=true");
         }
         for (name, values) in log.parameters {
@@ -87,18 +122,18 @@ impl Cluster {
         }
         let uri = format!("/api/v1/namespaces/{}/pods/{}/log?{query}", escape(log.namespace), escape(log.pod));
         let sent = self.logs.send(request(Method::GET, &uri, None).map(Body::from));
-        match tokio::time::timeout(SILENCE, sent).await {
+        match log.end.within_silence(sent).await {
             Ok(response) => response.map_err(|error| chain(&error)),
-            Err(_) => Err(format!("no answer within {} s", SILENCE.as_secs())),
+            Err(silent) => Err(silent.to_string()),
         }
     }
 }
 
 /// Takes in a log until it ends. One that breaks off says so in its last line.
-async fn read(mut body: Body, limit: usize) -> runjob_core::logs::LogText {
+async fn read(mut body: Body, limit: usize, end: LogEnd<'_>) -> LogText {
     let mut buffer = LogBuffer::new(limit);
     loop {
-        let broken = match tokio::time::timeout(SILENCE, body.frame()).await {
+        let broken = match end.within_silence(body.frame()).await {
             Ok(None) => break,
             Ok(Some(Ok(frame))) => {
                 if let Some(bytes) = frame.data_ref() {
@@ -107,7 +142,7 @@ async fn read(mut body: Body, limit: usize) -> runjob_core::logs::LogText {
                 continue;
             }
             Ok(Some(Err(error))) => chain(&error),
-            Err(_) => format!("silent for {} s", SILENCE.as_secs()),
+            Err(silent) => silent.to_string(),
         };
         buffer.push(format!("\n[runjob: the log broke off here: {broken}]\n").as_bytes());
         break;

@@ -8,10 +8,10 @@ use runjob_core::{
     job::{JobView, Phase},
     ledger::Stamp,
     lifecycle::Extent,
-    log_options::Retrieve,
     logs::{ContainerLog, Logs, PodLogs},
     pod::{PodView, Role},
 };
+use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::effects::Effects;
@@ -46,10 +46,25 @@ impl Captured {
     }
 }
 
+/// One capture.
+struct Capture<'a> {
+    effects: &'a Effects,
+    view: &'a JobView,
+    stamp: &'a Stamp,
+    job_ended: &'a CancellationToken,
+}
+
 impl Effects {
     /// Lists the Job's pods and, if the extent asks for it, reads the logs of every container to its end.
-    pub(super) async fn capture(&self, view: &JobView, stamp: &Stamp, extent: Extent) -> Captured {
-        let list = match self.list_pods(view).await {
+    pub(super) async fn capture(
+        &self,
+        view: &JobView,
+        stamp: &Stamp,
+        extent: Extent,
+        job_ended: &CancellationToken,
+    ) -> Captured {
+        let capture = Capture { effects: self, view, stamp, job_ended };
+        let list = match capture.list_pods().await {
             Ok(list) => list,
             Err(unlisted) => {
                 let logs = Logs { unlisted: Some(unlisted), ..Logs::default() };
@@ -59,16 +74,18 @@ impl Effects {
         if extent == Extent::Pods {
             return Captured { pods: list.pods, logs: None };
         }
-        let logs = self.read_logs(view, stamp, &list).await;
+        let logs = capture.read_logs(&list).await;
         debug!(pods = list.pods.len(), "the logs are read");
         Captured { pods: list.pods, logs: Some(logs) }
     }
+}
 
-    async fn list_pods(&self, view: &JobView) -> Result<PodList, (String, String)> {
+impl Capture<'_> {
+    async fn list_pods(&self) -> Result<PodList, (String, String)> {
         let mut pauses = CALLS.pauses();
         let mut attempt = 1;
         loop {
-            let (error, cause, after, passing) = match self.cluster.pods(view).await {
+            let (error, cause, after, passing) = match self.effects.cluster.pods(self.view).await {
                 Ok(Ok(list)) => return Ok(list),
                 Ok(Err(refused)) => {
                     let status = refused.answer.status;
@@ -85,47 +102,42 @@ impl Effects {
         }
     }
 
-    async fn read_logs(&self, view: &JobView, stamp: &Stamp, list: &PodList) -> Logs {
+    async fn read_logs(&self, list: &PodList) -> Logs {
+        let most = self.effects.settings.max_log_pods;
         let mut pods: Vec<&PodView> = list.pods.iter().collect();
         pods.sort_by_key(|pod| (!pod.has_failed(), Reverse(&pod.created), &pod.name));
-        let omitted = pods.len().saturating_sub(self.settings.max_log_pods) + list.more;
-        pods.truncate(self.settings.max_log_pods);
-        let failing = matches!(view.phase, Phase::Failing | Phase::Failed { .. });
+        let omitted = pods.len().saturating_sub(most) + list.more;
+        pods.truncate(most);
         // All pods and containers at once: some of them may be about to go.
-        let mut reads = Vec::new();
-        for pod in &pods {
-            let wanted = pod.containers.iter().filter(|container| container.role == Role::Main || failing);
-            let names: Vec<&str> = wanted.map(|container| container.name.as_str()).collect();
-            reads.push(self.read_pod(view, stamp, &pod.name, names));
-        }
-        let logs = join_all(reads).await;
-        Logs { pods: logs, omitted, ..Logs::default() }
+        let pods = join_all(pods.into_iter().map(|pod| self.read_pod(pod))).await;
+        Logs { pods, omitted, ..Logs::default() }
     }
 
-    async fn read_pod(&self, view: &JobView, stamp: &Stamp, pod: &str, containers: Vec<&str>) -> PodLogs {
-        let reads = containers.into_iter().map(|container| self.read_container(view, stamp, pod, container));
-        PodLogs { pod: pod.to_owned(), containers: join_all(reads).await }
+    /// Init containers have something to say when the Job failed.
+    async fn read_pod(&self, pod: &PodView) -> PodLogs {
+        let failing = matches!(self.view.phase, Phase::Failing | Phase::Failed { .. });
+        let wanted = pod.containers.iter().filter(|container| container.role == Role::Main || failing);
+        let reads = wanted.map(|container| self.read_container(&pod.name, &container.name));
+        PodLogs { pod: pod.name.clone(), containers: join_all(reads).await }
     }
 
-    async fn read_container(
-        &self,
-        view: &JobView,
-        stamp: &Stamp,
-        pod: &str,
-        container: &str,
-    ) -> (String, ContainerLog) {
-        let options = &stamp.options.logs;
+    async fn read_container(&self, pod: &str, container: &str) -> (String, ContainerLog) {
+        let options = &self.stamp.options.logs;
         let limit = options.max_bytes.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(OUTPUT_LIMIT.0);
         // Closed only when the worker ends.
-        let _permit = self.log_streams.acquire().await.ok();
+        let _permit = self.effects.log_streams.acquire().await.ok();
         let request = LogRequest {
-            namespace: &view.key.namespace,
+            namespace: &self.view.key.namespace,
             pod,
             container,
-            parameters: if options.retrieve == Retrieve::Never { &[] } else { &options.parameters },
-            end: if view.phase.is_final() { LogEnd::Now } else { LogEnd::OfContainer },
+            parameters: &options.parameters,
+            end: if self.view.phase.is_final() {
+                LogEnd::Now
+            } else {
+                LogEnd::OfContainer { job_ended: self.job_ended }
+            },
             limit: limit.min(OUTPUT_LIMIT.0),
         };
-        (container.to_owned(), self.cluster.log(request).await)
+        (container.to_owned(), self.effects.cluster.log(request).await)
     }
 }

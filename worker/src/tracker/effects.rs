@@ -10,6 +10,7 @@ use runjob_core::{
 };
 use serde_json::Value;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
@@ -58,7 +59,7 @@ pub(super) struct Work {
 
 pub(super) enum WorkKind {
     Confirm,
-    Capture(Extent),
+    Capture { extent: Extent, job_ended: CancellationToken },
     Report { verdict: Verdict, object: Option<Arc<Value>>, captured: Captured },
     Settle,
     Delete,
@@ -114,7 +115,9 @@ impl Effects {
         let Work { view, stamp, kind } = work;
         match kind {
             WorkKind::Confirm => self.confirm(&view, &stamp).await,
-            WorkKind::Capture(extent) => Outcome::Captured(self.capture(&view, &stamp, extent).await),
+            WorkKind::Capture { extent, job_ended } => {
+                Outcome::Captured(self.capture(&view, &stamp, extent, &job_ended).await)
+            }
             WorkKind::Report { verdict, object, captured } => {
                 let reply = self.compose(&view, &stamp, &verdict, object, &captured).await;
                 Outcome::Replied(self.replies.deliver(&stamp.source, &stamp.token, reply).await)

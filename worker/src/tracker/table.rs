@@ -18,6 +18,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
     capture::Captured,
@@ -52,11 +53,22 @@ pub(super) struct Entry {
     pub(super) seen: (Scope, u64),
     object: Option<(Arc<Value>, OwnedSemaphorePermit)>,
     ended: Option<Instant>,
+    /// Cancelled when the Job has ended: logs that are being followed have their end in sight then.
+    job_ended: CancellationToken,
 }
 
 impl Entry {
     pub(super) fn new(stamp: Arc<Stamp>, view: JobView, seen: (Scope, u64)) -> Self {
-        Self { stamp, view, progress: Progress::default(), captured: None, seen, object: None, ended: None }
+        Self {
+            stamp,
+            view,
+            progress: Progress::default(),
+            captured: None,
+            seen,
+            object: None,
+            ended: None,
+            job_ended: CancellationToken::new(),
+        }
     }
 
     /// Takes in what the watch has brought. The object is kept only if there is a permit for it.
@@ -66,6 +78,7 @@ impl Entry {
         }
         if view.phase.is_final() && self.ended.is_none() {
             self.ended = Some(Instant::now());
+            self.job_ended.cancel();
         }
         self.view = view;
         self.object = object.and_then(|object| Some((object, holds.clone().try_acquire_owned().ok()?)));
@@ -90,7 +103,7 @@ impl Entry {
     /// What carrying out a decision needs to know.
     pub(super) fn work(&mut self, effect: &Decision) -> Work {
         let kind = match effect {
-            Decision::Capture(extent) => WorkKind::Capture(*extent),
+            Decision::Capture(extent) => WorkKind::Capture { extent: *extent, job_ended: self.job_ended.clone() },
             Decision::Report(verdict) => WorkKind::Report {
                 verdict: verdict.clone(),
                 object: self.object.take().map(|(object, _)| object),

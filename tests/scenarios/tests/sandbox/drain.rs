@@ -17,6 +17,7 @@ async fn a_task_that_arrives_after_sigterm_is_still_started() {
     let mut worker = WorkerProcess::start(WORKER, &world.sandbox, &["--pollers", "1"]).unwrap();
     world.polls_held(1).await.unwrap();
     worker.terminate().await.unwrap();
+    worker.says("no new task is taken").await.unwrap();
     // The poll that is in flight gets it.
     let task = world.task(&a_job("x", "sleep 600").input());
     world.job("x", |job| job["metadata"]["annotations"].get("runjob/task-token").is_some()).await.unwrap();
