@@ -22,8 +22,6 @@ use crate::{
 pub struct Health {
     /// The tracker's signs of life.
     pub pulse: Arc<Pulse>,
-    /// How many scopes are watched.
-    pub scopes: u64,
     /// Whether the cluster answers.
     pub reachability: Reachability,
     /// What is counted.
@@ -52,9 +50,9 @@ async fn live(State(health): State<Health>) -> Response {
 
 /// Whether this replica does its work: its first lists are complete, and the cluster answers.
 async fn ready(State(health): State<Health>) -> Response {
-    let listed = health.pulse.scopes_listed();
-    if listed < health.scopes {
-        let waiting = format!("{listed} of {} watches have shown their first list\n", health.scopes);
+    let unlisted = health.pulse.unlisted();
+    if unlisted > 0 {
+        let waiting = format!("{unlisted} watches have not shown their first list yet\n");
         return (StatusCode::SERVICE_UNAVAILABLE, waiting).into_response();
     }
     if health.reachability.is_lost() {

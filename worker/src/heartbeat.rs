@@ -10,10 +10,10 @@ use std::{
     time::Duration,
 };
 
-use runjob_core::{arn::ActivityArn, token::TaskToken};
+use runjob_core::{arn::ActivityArn, owner::OwnerKey, token::TaskToken};
 use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
 use crate::{
     metrics::{Metrics, Outcome},
@@ -38,8 +38,15 @@ pub struct Lost(pub TaskToken);
 #[must_use = "the task is not heartbeated any more once this is dropped"]
 pub struct Hold {
     token: TaskToken,
-    gone: CancellationToken,
+    signals: Signals,
     commands: mpsc::UnboundedSender<Command>,
+}
+
+/// What whoever holds a task is told.
+#[derive(Debug, Clone, Default)]
+struct Signals {
+    gone: CancellationToken,
+    followed: CancellationToken,
 }
 
 /// How heartbeats are paced.
@@ -53,7 +60,7 @@ pub struct Pace {
 
 #[derive(Debug)]
 enum Command {
-    Hold { token: TaskToken, source: ActivityArn, gone: CancellationToken },
+    Hold { token: TaskToken, source: ActivityArn, signals: Signals },
     Release(TaskToken),
     Follow { token: TaskToken, source: ActivityArn },
     Stop(TaskToken),
@@ -67,7 +74,8 @@ struct Beat {
     /// process than about the task.
     trusted: bool,
     followed: bool,
-    hold: Option<CancellationToken>,
+    in_trouble: bool,
+    hold: Option<Signals>,
 }
 
 /// The time, and a number that keeps equal times apart.
@@ -109,9 +117,9 @@ impl Heartbeats {
 
     /// Keeps a task alive that was polled just now.
     pub fn hold(&self, token: &TaskToken, source: &ActivityArn) -> Hold {
-        let gone = CancellationToken::new();
-        self.tell(Command::Hold { token: token.clone(), source: source.clone(), gone: gone.clone() });
-        Hold { token: token.clone(), gone, commands: self.commands.clone() }
+        let signals = Signals::default();
+        self.tell(Command::Hold { token: token.clone(), source: source.clone(), signals: signals.clone() });
+        Hold { token: token.clone(), signals, commands: self.commands.clone() }
     }
 
     /// Keeps a task alive whose Job is watched, until [`Heartbeats::stop`].
@@ -131,9 +139,14 @@ impl Heartbeats {
 }
 
 impl Hold {
-    /// Waits until the task is gone.
+    /// Waits until the task is gone: answered, or not waiting any more.
     pub async fn gone(&self) {
-        self.gone.cancelled().await;
+        self.signals.gone.cancelled().await;
+    }
+
+    /// Waits until the tracker has seen the task's Job.
+    pub async fn followed(&self) {
+        self.signals.followed.cancelled().await;
     }
 }
 
@@ -178,10 +191,13 @@ impl Table {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Hold { token, source, gone } => {
+            Command::Hold { token, source, signals } => {
                 self.remove(&token);
                 let due = self.plan(&token, self.interval());
-                self.beats.insert(token, Beat { source, due, trusted: true, followed: false, hold: Some(gone) });
+                self.beats.insert(
+                    token,
+                    Beat { source, due, trusted: true, followed: false, in_trouble: false, hold: Some(signals) },
+                );
             }
             Command::Release(token) => match self.beats.get_mut(&token) {
                 Some(beat) if beat.followed => beat.hold = None,
@@ -195,12 +211,16 @@ impl Table {
 
     fn follow(&mut self, token: TaskToken, source: ActivityArn) {
         if let hash_map::Entry::Occupied(mut known) = self.beats.entry(token.clone()) {
-            known.get_mut().followed = true;
+            let beat = known.get_mut();
+            beat.followed = true;
+            if let Some(signals) = &beat.hold {
+                signals.followed.cancel();
+            }
             return;
         }
         // Polled by another process, or by this one before it was restarted: it may be close to its limit.
         let due = self.plan(&token, Duration::ZERO);
-        self.beats.insert(token, Beat { source, due, trusted: false, followed: true, hold: None });
+        self.beats.insert(token, Beat { source, due, trusted: false, followed: true, in_trouble: false, hold: None });
     }
 
     fn answered(&mut self, token: &TaskToken, result: Result<(), SfnError>) {
@@ -209,6 +229,7 @@ impl Table {
         let (outcome, again) = match result {
             Ok(()) => {
                 beat.trusted = true;
+                beat.in_trouble = false;
                 (Outcome::Accepted, Some(interval))
             }
             Err(SfnError::Gone(Gone::InvalidToken)) if !beat.trusted => {
@@ -223,9 +244,6 @@ impl Table {
             }
             Err(SfnError::Gone(_)) => {
                 let followed = beat.followed;
-                if let Some(gone) = &beat.hold {
-                    gone.cancel();
-                }
                 self.remove(token);
                 if followed {
                     // Nobody listens any more only when the worker ends.
@@ -234,7 +252,14 @@ impl Table {
                 (Outcome::Gone, None)
             }
             Err(error) => {
-                warn!(%error, "unable to send a heartbeat");
+                let owner = OwnerKey::of_task(token);
+                // Once per outage and task is enough to know of it.
+                if beat.in_trouble {
+                    debug!(owner = owner.short(), %error, "unable to send a heartbeat");
+                } else {
+                    warn!(owner = owner.short(), %error, "unable to send a heartbeat");
+                }
+                beat.in_trouble = true;
                 (Outcome::Error, Some(interval.min(AFTER_TROUBLE)))
             }
         };
@@ -257,6 +282,9 @@ impl Table {
     fn remove(&mut self, token: &TaskToken) {
         if let Some(beat) = self.beats.remove(token) {
             self.schedule.remove(&beat.due);
+            if let Some(signals) = beat.hold {
+                signals.gone.cancel();
+            }
         }
     }
 

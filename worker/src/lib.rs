@@ -19,6 +19,7 @@ pub mod admin;
 pub mod clock;
 pub mod cluster;
 pub mod command;
+mod error_chain;
 pub mod heartbeat;
 pub mod intake;
 pub mod metrics;

@@ -1,9 +1,9 @@
 //! What the worker counts. Names follow Prometheus' conventions; labels have few values.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use prometheus_client::{
-    encoding::{EncodeLabelSet, EncodeLabelValue, text::encode},
+    encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
@@ -21,7 +21,7 @@ struct By {
 }
 
 /// How something went, as a label's value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Outcome {
     Task,
@@ -32,6 +32,22 @@ pub enum Outcome {
     Refused,
     Gone,
     Error,
+}
+
+impl EncodeLabelValue for Outcome {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
+        let text = match self {
+            Self::Task => "task",
+            Self::Empty => "empty",
+            Self::Accepted => "accepted",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Refused => "refused",
+            Self::Gone => "gone",
+            Self::Error => "error",
+        };
+        EncodeLabelValue::encode(&text, encoder)
+    }
 }
 
 /// All metrics of a worker.
@@ -154,7 +170,7 @@ impl Metrics {
     }
 
     /// All of it, as Prometheus reads it.
-    pub fn text(&self) -> Result<String, std::fmt::Error> {
+    pub fn text(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
@@ -172,7 +188,7 @@ mod tests {
         metrics.completed(Duration::from_millis(7));
         let text = metrics.text().unwrap();
         for line in [
-            "runjob_replies_total{result=\"Succeeded\"} 1",
+            "runjob_replies_total{result=\"succeeded\"} 1",
             "runjob_completion_to_reply_seconds_bucket{le=\"0.01\"} 1",
             "runjob_in_flight_jobs 0",
         ] {

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use crate::{
     metrics::{Metrics, Outcome},
     retry::CALLS,
-    sfn::{Clients, Reply, SfnError},
+    sfn::{Clients, Gone, Reply, SfnError},
 };
 
 /// What became of an answer.
@@ -71,6 +71,11 @@ impl Replies {
                 Err(error) => error,
             };
             match (error, &reply) {
+                (SfnError::Gone(Gone::InvalidToken), _) if !self.clients.is_proven(source) => {
+                    warn!(%source, "a token is invalid here: is this the right account, region and endpoint?");
+                    self.metrics.replied(Outcome::Error);
+                    tokio::time::sleep(pauses.next(None)).await;
+                }
                 (SfnError::Gone(gone), _) => {
                     info!(?gone, "the task was not waiting for an answer any more");
                     self.metrics.replied(Outcome::Gone);

@@ -1,6 +1,6 @@
 //! The worker: everything wired together, from its start to the end of its drain.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use aws_config::SdkConfig;
@@ -14,7 +14,7 @@ use tracing::{Instrument, info, info_span, warn};
 use crate::{
     admin::{self, Health},
     clock::Clock,
-    cluster::{Cluster, Scope, watch},
+    cluster::{Cluster, Scope, keep_probing, watch},
     heartbeat::{Heartbeats, Pace},
     intake::Intake,
     metrics::Metrics,
@@ -59,20 +59,20 @@ impl Worker {
         let Self { settings, sdk, cluster, admin } = self;
         let group = settings.group()?;
         let clients = Clients::new(&sdk, &settings.activities);
-        let (clock, metrics, pulse) = (Clock::start(), Arc::new(Metrics::default()), Arc::new(Pulse::default()));
+        let scopes = scopes(&settings);
+        let (clock, metrics, pulse) =
+            (Clock::start(), Arc::new(Metrics::default()), Arc::new(Pulse::new(scopes.len())));
         let permits = Permits::new(settings.max_in_flight);
         let replies = Replies::new(clients.clone(), metrics.clone(), settings.job_failed_error.clone());
         let pace = Pace { interval: settings.heartbeat_interval, rate: settings.heartbeat_rate };
         let (lost_sender, lost) = mpsc::unbounded_channel();
         let (heartbeats, beat) = Heartbeats::new(clients.clone(), metrics.clone(), pace, lost_sender);
-        let scopes = scopes(&settings);
 
         info!(%group, admin = %admin.local_addr()?, version = env!("CARGO_PKG_VERSION"), "the worker starts");
         let mut background = JoinSet::new();
         background.spawn(beat);
         let health = Health {
             pulse: pulse.clone(),
-            scopes: scopes.len() as u64,
             reachability: cluster.reachability().clone(),
             metrics: metrics.clone(),
             clock,
@@ -82,6 +82,7 @@ impl Worker {
                 warn!(%error, "the admin endpoint has ended");
             }
         });
+        background.spawn(keep_probing(cluster.clone()));
         let (news, watched) = mpsc::channel(NEWS);
         for scope in scopes {
             let span = info_span!("watch", namespace = scope.0.as_deref().unwrap_or("*"));
@@ -98,9 +99,9 @@ impl Worker {
             metrics.clone(),
         );
         let tracker =
-            Tracker::new(Arc::new(effects), heartbeats.clone(), permits.clone(), metrics.clone(), clock, pulse);
+            Tracker::new(Arc::new(effects), heartbeats.clone(), permits.clone(), metrics.clone(), clock, pulse.clone());
         let stop = CancellationToken::new();
-        let tracking = AbortOnDropHandle::new(tokio::spawn(tracker.run(watched, lost, stop.clone())));
+        let mut tracking = AbortOnDropHandle::new(tokio::spawn(tracker.run(watched, lost, stop.clone())));
 
         let intake = Intake {
             clients,
@@ -111,10 +112,19 @@ impl Worker {
             heartbeats,
             replies,
             metrics,
+            pulse,
             under_way: TaskTracker::new(),
             drain: drain.clone(),
         };
-        take_tasks(intake, &drain).await;
+        // None of these ends by itself; one that does has failed, and a worker without it is worse than none.
+        tokio::select! {
+            () = take_tasks(intake, &drain) => {}
+            _ = background.join_next() => anyhow::bail!("a part of the worker has ended by itself"),
+            ended = &mut tracking => {
+                ended.context("the tracker has panicked")?;
+                anyhow::bail!("the tracker has ended by itself");
+            }
+        }
         stop.cancel();
         tracking.await.context("the tracker has panicked")?;
         info!("the worker ends");
@@ -149,7 +159,8 @@ fn scopes(settings: &Settings) -> Vec<Scope> {
     if settings.namespaces.is_empty() {
         return vec![Scope(None)];
     }
-    settings.namespaces.iter().map(|namespace| Scope(Some(namespace.clone()))).collect()
+    let namespaces: BTreeSet<&String> = settings.namespaces.iter().collect();
+    namespaces.into_iter().map(|namespace| Scope(Some(namespace.clone()))).collect()
 }
 
 /// What the execution's history calls this worker: the pod's name, as a rule.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Context;
 use runjob_sandbox::{
     kube,
+    record::Recorded,
     sandbox::{Config, RunningWorker, Sandbox},
     sfn::{self, BareTask, Clocks, TaskOutcome},
 };
@@ -140,6 +141,27 @@ impl World {
             (waiting >= least).then_some(())
         });
         tokio::time::timeout(PATIENCE, held).await.context("the worker does not poll")
+    }
+
+    /// Waits until a request of that kind was answered by Step Functions or by Kubernetes.
+    pub async fn answered(&self, kind: &str) -> anyhow::Result<()> {
+        self.request(kind, |_| true).await
+    }
+
+    /// The same, a request that is as it should be.
+    pub async fn request(&self, kind: &str, is_so: impl Fn(&Recorded) -> bool) -> anyhow::Result<()> {
+        let found = |requests: &[Recorded]| {
+            let mut those = requests.iter().filter(|request| request.kind == kind && request.answered.is_some());
+            those.any(&is_so).then_some(())
+        };
+        let (sfn, kube) = (self.sandbox.sfn.recorder(), self.sandbox.kube.recorder());
+        let either = async {
+            tokio::select! {
+                () = sfn.wait_for(found) => {}
+                () = kube.wait_for(found) => {}
+            }
+        };
+        tokio::time::timeout(PATIENCE, either).await.with_context(|| format!("nobody asks to {kind}"))
     }
 
     /// What Step Functions found wrong with the answers so far.

@@ -8,7 +8,6 @@ pub struct ActivityArn {
     text: String,
     region: String,
     account: String,
-    name: String,
 }
 
 /// The text is no activity ARN.
@@ -33,11 +32,6 @@ impl ActivityArn {
     pub fn account(&self) -> &str {
         &self.account
     }
-
-    /// The activity's name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
 }
 
 impl FromStr for ActivityArn {
@@ -49,12 +43,7 @@ impl FromStr for ActivityArn {
             ["arn", partition, "states", region, account, "activity", name]
                 if ![partition, region, account, name].iter().any(|part| part.is_empty()) =>
             {
-                Ok(Self {
-                    text: text.to_owned(),
-                    region: (*region).to_owned(),
-                    account: (*account).to_owned(),
-                    name: (*name).to_owned(),
-                })
+                Ok(Self { text: text.to_owned(), region: (*region).to_owned(), account: (*account).to_owned() })
             }
             _ => Err(NotAnActivityArn { text: text.to_owned() }),
         }
@@ -74,7 +63,7 @@ mod tests {
     #[test]
     fn an_arn_is_taken_apart() {
         let arn: ActivityArn = "arn:aws-cn:states:cn-north-1:123456789012:activity:jobs".parse().unwrap();
-        assert_eq!((arn.region(), arn.account(), arn.name()), ("cn-north-1", "123456789012", "jobs"));
+        assert_eq!((arn.region(), arn.account()), ("cn-north-1", "123456789012"));
     }
 
     #[test]

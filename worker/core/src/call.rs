@@ -11,6 +11,9 @@ const ROOTS: [&str; 7] = ["api", "apis", "version", "openapi", "healthz", "ready
 /// Subresources that upgrade or proxy the connection: nothing that one answer could carry.
 const STREAMING_SUBRESOURCES: [&str; 4] = ["attach", "exec", "portforward", "proxy"];
 
+/// The longest path and query, in bytes: a bit less than what fits into a request's URI.
+const MAX_URI: usize = 60_000;
+
 /// The patch types of the Kubernetes API.
 const PATCH_TYPES: [&str; 4] = [
     "application/json-patch+json",
@@ -88,8 +91,11 @@ impl Method {
 
 pub(crate) fn parse(top: &Fields<'_>, cluster: Option<String>) -> Result<Call, InvalidParameters> {
     let method = method(top)?;
-    let path = path(top)?;
-    let query = query(top)?;
+    let path_and_query = format!("{}{}", path(top)?, query(top)?);
+    if path_and_query.len() > MAX_URI {
+        let found = format!("{} bytes of path and query", path_and_query.len());
+        return Err(InvalidParameters::text("$.QueryParameters", found, "at most 60000 bytes, encoded"));
+    }
     let body = top.get("RequestBody").filter(|body| !body.is_null());
     if let Some(body) = body {
         refuse_forgery(top, body)?;
@@ -98,7 +104,7 @@ pub(crate) fn parse(top: &Fields<'_>, cluster: Option<String>) -> Result<Call, I
     Ok(Call {
         cluster,
         method,
-        path_and_query: format!("{path}{query}"),
+        path_and_query,
         body: body.map(|body| body.as_str().map_or_else(|| body.to_string(), ToOwned::to_owned)),
         content_type,
     })
@@ -197,12 +203,13 @@ fn patch_type(body: &Value) -> &'static str {
 
 /// A body that writes metadata below `runjob/` could hand a task's answer to somebody else's Job.
 fn refuse_forgery(top: &Fields<'_>, body: &Value) -> Result<(), InvalidParameters> {
-    let parsed = body.as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
-    let forged = match (&parsed, body) {
-        (Some(parsed), _) => mentions_stamp(parsed),
-        // Text that is no JSON may be YAML: its words are all there is to look at.
-        (None, Value::String(text)) => text.contains(RESERVED_PREFIX) || text.contains("runjob~1"),
-        (None, body) => mentions_stamp(body),
+    let forged = match body {
+        // The API server takes YAML, too, and every JSON is one.
+        Value::String(text) => match serde_saphyr::from_str::<Value>(text) {
+            Ok(parsed) => mentions_stamp(&parsed),
+            Err(_) => return Err(top.refuse("RequestBody", "an object or list, or a string that holds JSON or YAML")),
+        },
+        body => mentions_stamp(body),
     };
     if forged {
         Err(top.refuse("RequestBody", "a body that leaves labels and annotations below runjob/ alone"))
@@ -328,6 +335,8 @@ mod tests {
             json!([{"op": "add", "path": "/metadata/annotations/runjob~1task-token", "value": "x"}]),
             json!("{\"metadata\":{\"labels\":{\"runjob/group\":\"g\"}}}"),
             json!("metadata:\n  labels:\n    runjob/group: g\n"),
+            json!("metadata:\n  annotations:\n    \"runjob\\u002ftask-token\": g\n"),
+            json!("{ not: [ closed"),
         ] {
             let input = json!({"Method": "POST", "Path": "/api/v1/x", "RequestBody": body});
             assert!(refused(&input).starts_with("$.RequestBody"), "{body}");

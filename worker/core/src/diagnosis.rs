@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use crate::{
     budget::shortened,
     failure::{ErrorName, JobError},
-    job::Phase,
     pod::{ContainerState, PodView, Termination},
 };
 
@@ -70,14 +69,6 @@ impl Diagnosis {
             hint: hint(JobError::Deleted),
             retryable: false,
             containers: ends(pods).iter().take(MAX_CONTAINERS).map(End::to_json).collect(),
-        }
-    }
-
-    /// Why the Job of that phase is to be reported as failed.
-    pub fn of_phase(phase: &Phase, pods: &[PodView]) -> Option<Self> {
-        match phase {
-            Phase::Failed { reason, message } => Some(Self::of_failed(reason, message, pods)),
-            _ => None,
         }
     }
 

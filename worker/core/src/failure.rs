@@ -110,6 +110,12 @@ impl TaskFailure {
         Self { error, cause }
     }
 
+    /// What the cause says in words, for a log line.
+    pub fn message(&self) -> &str {
+        let places = ["/message", "/ResponseBody/message"];
+        places.iter().find_map(|place| self.cause.pointer(place)?.as_str()).unwrap_or_default()
+    }
+
     /// A failure whose cause is one sentence.
     pub fn saying(error: ErrorName, message: impl Into<String>) -> Self {
         Self { error, cause: serde_json::json!({ "message": message.into() }) }

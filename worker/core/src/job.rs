@@ -22,8 +22,8 @@ pub struct JobView {
     pub deleting: bool,
     /// The ledger on it.
     pub entry: Entry,
-    /// Whether it carries the group's label.
-    pub labelled: bool,
+    /// The group that its label names.
+    pub group: Option<String>,
     /// Whether it carries no labels at all.
     pub labels_absent: bool,
     /// The annotations that go when it is settled.
@@ -107,7 +107,7 @@ impl JobView {
             phase: Phase::of(status),
             deleting: metadata.get("deletionTimestamp").is_some_and(|time| !time.is_null()),
             entry: ledger::read(metadata),
-            labelled: labels.is_some_and(|labels| labels.get(GROUP).is_some()),
+            group: labels.and_then(|labels| labels.get(GROUP)?.as_str()).map(ToOwned::to_owned),
             labels_absent: labels.is_none(),
             going: ledger::going(metadata),
             selector: selector(job.pointer("/spec/selector")),

@@ -73,7 +73,7 @@ pub struct Stamp {
 
 /// What of the request is needed after the Job was created.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Options {
     /// `LogOptions`.
     pub logs: LogOptions,
@@ -204,7 +204,7 @@ pub fn settle(view: &JobView, stamp: &Stamp) -> Value {
         json!({"op": "test", "path": pointer("annotations", TASK_TOKEN), "value": stamp.token.expose()}),
         json!({"op": "add", "path": pointer("annotations", SETTLED), "value": "true"}),
     ];
-    if view.labelled {
+    if view.group.is_some() {
         patch.push(json!({"op": "remove", "path": pointer("labels", GROUP)}));
     }
     for name in &view.going {
@@ -218,11 +218,8 @@ pub fn settle(view: &JobView, stamp: &Stamp) -> Value {
 
 /// The JSON Patch that puts the label back on a Job that lost it: without it the Job would fall out of the watch with its
 /// task unanswered.
-pub fn relabel(view: &JobView, stamp: &Stamp, group: &Group) -> Value {
-    let mut patch = vec![
-        json!({"op": "test", "path": "/metadata/uid", "value": view.uid}),
-        json!({"op": "test", "path": pointer("annotations", TASK_TOKEN), "value": stamp.token.expose()}),
-    ];
+pub fn relabel(view: &JobView, group: &Group) -> Value {
+    let mut patch = vec![json!({"op": "test", "path": "/metadata/uid", "value": view.uid})];
     if view.labels_absent {
         patch.push(json!({"op": "add", "path": "/metadata/labels", "value": {}}));
     }
@@ -234,8 +231,14 @@ fn pointer(map: &str, name: &str) -> String {
     format!("/metadata/{map}/{}", name.replace('~', "~0").replace('/', "~1"))
 }
 
-/// The Job as its user knows it: without the stamp, without `managedFields`, with the user's own TTL.
-pub fn user_view(mut job: Value, stamp: &Stamp) -> Value {
+/// The Job as its user knows it: without the stamp, without `managedFields`, with the user's own TTL. With `apiVersion` and
+/// `kind`, too: the items of a list have neither.
+pub fn user_view(job: Value, stamp: &Stamp) -> Value {
+    let mut whole = json!({"apiVersion": "batch/v1", "kind": "Job"});
+    if let (Some(whole), Value::Object(fields)) = (whole.as_object_mut(), job) {
+        whole.extend(fields);
+    }
+    let mut job = whole;
     if let Some(metadata) = metadata_mut(&mut job) {
         metadata.shift_remove("managedFields");
         for kind in ["labels", "annotations"] {
@@ -327,5 +330,14 @@ mod tests {
         assert!(!seen.to_string().contains("runjob/"), "{seen}");
         assert_eq!(seen.pointer("/spec/ttlSecondsAfterFinished"), Some(&json!(60)));
         assert_eq!(seen.pointer("/metadata/managedFields"), None);
+    }
+
+    #[test]
+    fn a_job_from_a_list_says_what_it_is() {
+        let mut job = a_job().value();
+        job.as_object_mut().unwrap().retain(|field, _| field != "apiVersion" && field != "kind");
+        let seen = user_view(job, &a_stamp());
+        let fields: Vec<_> = seen.as_object().unwrap().keys().take(2).collect();
+        assert_eq!(fields, ["apiVersion", "kind"]);
     }
 }

@@ -93,11 +93,20 @@ impl Stage {
     }
 }
 
-/// What to do now. An effect that takes time is begun once: its stage is `Running` from then on.
+/// What to do now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    /// Nothing, until the next event, or until that moment.
+    /// Nothing, until the next event, or until that moment, which is still to come.
     Wait(Option<Moment>),
+    /// Drop the entry: there is nothing left to do.
+    Forget,
+    /// Begin this. It is begun once: its stage is `Running` from then on.
+    Do(Effect),
+}
+
+/// Something to do that takes time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
     /// Read the Job by name: is it really gone?
     Confirm,
     /// List the pods and, if the options ask for them, read their logs.
@@ -108,8 +117,6 @@ pub enum Decision {
     Settle,
     /// Delete the Job and its pods: nobody waits for them any more.
     Delete,
-    /// Drop the entry: there is nothing left to do.
-    Forget,
 }
 
 /// How much of the pods is captured.
@@ -144,12 +151,13 @@ pub fn step(view: &JobView, stamp: &Stamp, progress: &Progress, now: Moment) -> 
     }
     match progress.presence {
         Presence::Missing if progress.settle == Stage::Done => return Decision::Forget,
-        Presence::Missing => return Decision::Confirm,
+        Presence::Missing => return Decision::Do(Effect::Confirm),
         Presence::Confirming => return Decision::Wait(None),
         Presence::Gone if progress.token == TokenState::Gone => return Decision::Forget,
         // What was seen before it went still holds.
         Presence::Gone if view.phase.is_final() || stamp.answer == Answer::WhenCreated => {}
-        Presence::Gone => return when_captured(progress, Verdict::Deleted, now),
+        // Its pods may still be on their way out.
+        Presence::Gone => return captured_first(stamp, progress, Verdict::Deleted, now),
         Presence::Seen => {}
     }
     if progress.token == TokenState::Gone {
@@ -162,9 +170,9 @@ pub fn step(view: &JobView, stamp: &Stamp, progress: &Progress, now: Moment) -> 
     match (&view.phase, deleted_for_long) {
         (Phase::Complete, _) => captured_first(stamp, progress, Verdict::Succeeded, now),
         (Phase::Failed { .. }, _) => captured_first(stamp, progress, Verdict::Failed, now),
-        (Phase::Active, Some(end)) if end <= now => captured_first(stamp, progress, Verdict::Deleted, now),
+        (_, Some(end)) if end <= now => captured_first(stamp, progress, Verdict::Deleted, now),
         (phase, end) => match extent(stamp, phase, end.is_some()) {
-            Some(extent) if progress.capture == Stage::Open => Decision::Capture(extent),
+            Some(extent) if progress.capture == Stage::Open => Decision::Do(Effect::Capture(extent)),
             _ => Decision::Wait(end),
         },
     }
@@ -191,7 +199,7 @@ fn captured_first(stamp: &Stamp, progress: &Progress, verdict: Verdict, now: Mom
         Verdict::Failed | Verdict::Deleted => Phase::Failing,
     };
     match extent(stamp, &phase, false) {
-        Some(extent) if progress.capture == Stage::Open => Decision::Capture(extent),
+        Some(extent) if progress.capture == Stage::Open => Decision::Do(Effect::Capture(extent)),
         _ => when_captured(progress, verdict, now),
     }
 }
@@ -205,7 +213,7 @@ fn when_captured(progress: &Progress, verdict: Verdict, now: Moment) -> Decision
 
 fn report(progress: &Progress, verdict: Verdict, now: Moment) -> Decision {
     match progress.reply {
-        stage if stage.is_due(now) => Decision::Report(verdict),
+        stage if stage.is_due(now) => Decision::Do(Effect::Report(verdict)),
         Stage::Again(when) => Decision::Wait(Some(when)),
         _ => Decision::Wait(None),
     }
@@ -216,8 +224,11 @@ fn nobody_waits(view: &JobView, stamp: &Stamp, progress: &Progress, now: Moment)
     let stays = view.phase.is_final()
         || stamp.answer == Answer::WhenCreated
         || stamp.options.on_task_gone == OnTaskGone::Detach;
-    let (stage, decision) =
-        if stays { (progress.settle, Decision::Settle) } else { (progress.deletion, Decision::Delete) };
+    let (stage, decision) = if stays {
+        (progress.settle, Decision::Do(Effect::Settle))
+    } else {
+        (progress.deletion, Decision::Do(Effect::Delete))
+    };
     match stage {
         Stage::Again(when) if when > now => Decision::Wait(Some(when)),
         stage if stage.is_due(now) && (stays || !view.deleting) => decision,
@@ -230,7 +241,7 @@ fn after_reply(progress: &Progress, now: Moment) -> Decision {
         // Not before the watch lets go of it: an older event may still be on its way, and would bring the Job back.
         (Presence::Gone | Presence::Missing, _) => Decision::Forget,
         (_, Stage::Again(when)) if when > now => Decision::Wait(Some(when)),
-        (_, stage) if stage.is_due(now) => Decision::Settle,
+        (_, stage) if stage.is_due(now) => Decision::Do(Effect::Settle),
         _ => Decision::Wait(None),
     }
 }
@@ -283,25 +294,31 @@ mod tests {
     #[test]
     fn capture_starts_before_the_final_condition() {
         let fresh = Progress::default();
-        assert_eq!(decide(&failing(), fresh), Decision::Capture(Extent::PodsAndLogs));
+        assert_eq!(decide(&failing(), fresh), Decision::Do(Effect::Capture(Extent::PodsAndLogs)));
         assert_eq!(
             decide_with(&wanting(Retrieve::Always), &succeeding(), fresh),
-            Decision::Capture(Extent::PodsAndLogs)
+            Decision::Do(Effect::Capture(Extent::PodsAndLogs))
         );
-        assert_eq!(decide_with(&wanting(Retrieve::Never), &failing(), fresh), Decision::Capture(Extent::Pods));
+        assert_eq!(
+            decide_with(&wanting(Retrieve::Never), &failing(), fresh),
+            Decision::Do(Effect::Capture(Extent::Pods))
+        );
     }
 
     #[test]
     fn logs_nobody_asked_for_are_not_read() {
         assert_eq!(decide(&succeeding(), Progress::default()), Decision::Wait(None));
-        assert_eq!(decide(&a_job().complete(), Progress::default()), Decision::Report(Verdict::Succeeded));
+        assert_eq!(decide(&a_job().complete(), Progress::default()), Decision::Do(Effect::Report(Verdict::Succeeded)));
     }
 
     #[test]
     fn an_interim_condition_is_not_reported() {
         let captured = Progress { capture: Stage::Done, ..Progress::default() };
         assert_eq!(decide(&failing(), captured), Decision::Wait(None));
-        assert_eq!(decide(&failing().failed("BackoffLimitExceeded"), captured), Decision::Report(Verdict::Failed));
+        assert_eq!(
+            decide(&failing().failed("BackoffLimitExceeded"), captured),
+            Decision::Do(Effect::Report(Verdict::Failed))
+        );
     }
 
     #[test]
@@ -313,7 +330,7 @@ mod tests {
     #[test]
     fn the_report_comes_before_the_settling() {
         let replied = Progress { reply: Stage::Done, ..Progress::default() };
-        assert_eq!(decide(&a_job().complete(), replied), Decision::Settle);
+        assert_eq!(decide(&a_job().complete(), replied), Decision::Do(Effect::Settle));
     }
 
     #[test]
@@ -329,31 +346,33 @@ mod tests {
     #[test]
     fn a_start_is_reported_as_soon_as_it_is_seen() {
         let stamp = Stamp { answer: Answer::WhenCreated, ..a_stamp() };
-        assert_eq!(decide_with(&stamp, &a_job(), Progress::default()), Decision::Report(Verdict::Created));
+        assert_eq!(decide_with(&stamp, &a_job(), Progress::default()), Decision::Do(Effect::Report(Verdict::Created)));
     }
 
     #[test]
     fn a_token_that_died_under_a_running_job_deletes_it() {
         let gone = Progress { token: TokenState::Gone, ..Progress::default() };
-        assert_eq!(decide(&a_job(), gone), Decision::Delete);
+        assert_eq!(decide(&a_job(), gone), Decision::Do(Effect::Delete));
         assert_eq!(decide(&a_job().deleting(), gone), Decision::Wait(None));
         let mut detached = a_stamp();
         detached.options.on_task_gone = OnTaskGone::Detach;
-        assert_eq!(decide_with(&detached, &a_job(), gone), Decision::Settle);
+        assert_eq!(decide_with(&detached, &a_job(), gone), Decision::Do(Effect::Settle));
     }
 
     #[test]
     fn a_token_that_died_under_a_finished_job_was_answered_already() {
         let gone = Progress { token: TokenState::Gone, ..Progress::default() };
-        assert_eq!(decide(&a_job().complete(), gone), Decision::Settle);
+        assert_eq!(decide(&a_job().complete(), gone), Decision::Do(Effect::Settle));
     }
 
     #[test]
     fn a_deletion_on_the_watch_is_confirmed_first() {
         let missing = Progress { presence: Presence::Missing, ..Progress::default() };
-        assert_eq!(decide(&a_job(), missing), Decision::Confirm);
+        assert_eq!(decide(&a_job(), missing), Decision::Do(Effect::Confirm));
         let gone = Progress { presence: Presence::Gone, ..Progress::default() };
-        assert_eq!(decide(&a_job(), gone), Decision::Report(Verdict::Deleted));
+        assert_eq!(decide(&a_job(), gone), Decision::Do(Effect::Capture(Extent::PodsAndLogs)));
+        let captured = Progress { capture: Stage::Done, ..gone };
+        assert_eq!(decide(&a_job(), captured), Decision::Do(Effect::Report(Verdict::Deleted)));
         let unwanted = Progress { token: TokenState::Gone, ..gone };
         assert_eq!(decide(&a_job(), unwanted), Decision::Forget);
     }
@@ -361,17 +380,18 @@ mod tests {
     #[test]
     fn a_job_that_was_complete_before_it_was_deleted_has_succeeded() {
         let gone = Progress { presence: Presence::Gone, ..Progress::default() };
-        assert_eq!(decide(&a_job().complete(), gone), Decision::Report(Verdict::Succeeded));
+        assert_eq!(decide(&a_job().complete(), gone), Decision::Do(Effect::Report(Verdict::Succeeded)));
     }
 
     #[test]
     fn a_job_on_its_way_out_is_captured_and_reported_after_a_while() {
         let seen = Progress { deleting_since: Some(NOW), ..Progress::default() };
-        assert_eq!(decide(&a_job().deleting(), seen), Decision::Capture(Extent::PodsAndLogs));
+        assert_eq!(decide(&a_job().deleting(), seen), Decision::Do(Effect::Capture(Extent::PodsAndLogs)));
         let captured = Progress { capture: Stage::Done, ..seen };
         assert_eq!(decide(&a_job().deleting(), captured), Decision::Wait(Some(Moment(NOW.0 + DELETION_PATIENCE))));
         let long = Progress { deleting_since: Some(EARLIER), ..captured };
-        assert_eq!(decide(&a_job().deleting(), long), Decision::Report(Verdict::Deleted));
+        assert_eq!(decide(&a_job().deleting(), long), Decision::Do(Effect::Report(Verdict::Deleted)));
+        assert_eq!(decide(&failing().deleting(), long), Decision::Do(Effect::Report(Verdict::Deleted)));
     }
 
     #[test]
@@ -380,7 +400,7 @@ mod tests {
         let replied = Progress { reply: Stage::Done, settle: Stage::Again(later), ..Progress::default() };
         assert_eq!(decide(&a_job().complete(), replied), Decision::Wait(Some(later)));
         let due = Progress { settle: Stage::Again(NOW), ..replied };
-        assert_eq!(decide(&a_job().complete(), due), Decision::Settle);
+        assert_eq!(decide(&a_job().complete(), due), Decision::Do(Effect::Settle));
     }
 
     fn a_stage() -> impl Strategy<Value = Stage> {
@@ -419,7 +439,14 @@ mod tests {
         fn after_the_reply_there_is_nothing_but_settling(view in any_job(), progress in a_progress()) {
             let progress = Progress { reply: Stage::Done, ..progress };
             let decision = step(&view, &a_stamp(), &progress, NOW);
-            prop_assert!(matches!(decision, Decision::Settle | Decision::Forget | Decision::Wait(_)), "{decision:?}");
+            prop_assert!(matches!(decision, Decision::Do(Effect::Settle) | Decision::Forget | Decision::Wait(_)), "{decision:?}");
+        }
+
+        #[test]
+        fn a_wait_is_for_something_still_to_come(view in any_job(), progress in a_progress()) {
+            if let Decision::Wait(Some(when)) = step(&view, &a_stamp(), &progress, NOW) {
+                prop_assert!(when > NOW);
+            }
         }
 
         #[test]
@@ -431,20 +458,20 @@ mod tests {
         #[test]
         fn a_finished_job_is_never_deleted(view in any_job(), progress in a_progress()) {
             let decision = step(&view, &a_stamp(), &progress, NOW);
-            prop_assert!(!(view.phase.is_final() && decision == Decision::Delete));
+            prop_assert!(!(view.phase.is_final() && decision == Decision::Do(Effect::Delete)));
         }
 
         #[test]
         fn a_job_of_a_living_token_is_never_deleted(view in any_job(), progress in a_progress()) {
             let progress = Progress { token: TokenState::Alive, ..progress };
-            prop_assert_ne!(step(&view, &a_stamp(), &progress, NOW), Decision::Delete);
+            prop_assert_ne!(step(&view, &a_stamp(), &progress, NOW), Decision::Do(Effect::Delete));
         }
 
         #[test]
         fn nothing_is_reported_to_a_task_that_is_gone(view in any_job(), progress in a_progress()) {
             let progress = Progress { token: TokenState::Gone, ..progress };
             let decision = step(&view, &a_stamp(), &progress, NOW);
-            prop_assert!(!matches!(decision, Decision::Report(_)) || progress.presence == Presence::Gone, "{decision:?}");
+            prop_assert!(!matches!(decision, Decision::Do(Effect::Report(_))) || progress.presence == Presence::Gone, "{decision:?}");
         }
     }
 }

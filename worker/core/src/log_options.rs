@@ -30,7 +30,7 @@ enum LogParameter {
 
 /// `LogOptions`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase", default)]
 pub struct LogOptions {
     /// `RetrieveLogs`.
     pub retrieve: Retrieve,

@@ -25,6 +25,14 @@ pub struct Reported<'a> {
     pub format: LogFormat,
 }
 
+/// Whether a call changes something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "it does, or it does not")]
+pub enum Write {
+    Yes,
+    No,
+}
+
 /// The result of a `runJob.sync`: the Job itself, and its logs beside `status`.
 pub fn of_job(job: &Value, reported: Reported<'_>, budget: ByteBudget) -> Result<String, TaskFailure> {
     let compose = |job: &Value, logs: Option<Value>| {
@@ -61,21 +69,26 @@ pub fn of_failure(diagnosis: &Value, job: Option<&Value>, reported: Reported<'_>
 }
 
 /// The result of a `call`: the native envelope.
-pub fn of_call(answer: &ApiAnswer, is_write: bool, budget: ByteBudget) -> Result<String, TaskFailure> {
+pub fn of_call(answer: &ApiAnswer, write: Write, budget: ByteBudget) -> Result<String, TaskFailure> {
     let text = answer.envelope().to_string();
     if text.len() <= budget.0 {
         return Ok(text);
     }
+    let message = format!("the answer takes {} bytes, a result has room for {}", text.len(), budget.0);
+    Err(too_large_call(&message, answer.status, write))
+}
+
+/// The failure of a call whose answer is too long, whether or not it could be read.
+pub fn too_large_call(message: &str, status: u16, write: Write) -> TaskFailure {
     let mut cause = json!({
-        "message": format!("the answer takes {} bytes, a result has room for {}", text.len(), budget.0),
+        "message": message,
         "hint": "ask for less: QueryParameters limit, labelSelector or fieldSelector",
-        "StatusCode": answer.status,
-        "StatusText": answer.status_text,
+        "StatusCode": status,
     });
-    if let (true, Some(cause)) = (is_write, cause.as_object_mut()) {
+    if let (Write::Yes, 200..=299, Some(cause)) = (write, status, cause.as_object_mut()) {
         cause.insert("applied".into(), true.into());
     }
-    Err(TaskFailure::new(ErrorName::OutputTooLarge, cause))
+    TaskFailure::new(ErrorName::OutputTooLarge, cause)
 }
 
 /// The text of a cause that is not a Job's: always JSON, always within the budget.
@@ -250,7 +263,7 @@ mod tests {
     #[test]
     fn a_large_answer_of_a_write_says_that_it_took_effect() {
         let answer = ApiAnswer::new(200, "OK", "x".repeat(1000).as_bytes());
-        let failure = of_call(&answer, true, ByteBudget(500)).unwrap_err();
+        let failure = of_call(&answer, Write::Yes, ByteBudget(500)).unwrap_err();
         assert_eq!(failure.error, ErrorName::OutputTooLarge);
         assert_eq!((&failure.cause["applied"], &failure.cause["StatusCode"]), (&json!(true), &json!(200)));
     }

@@ -5,7 +5,6 @@ use serde_json::Value;
 
 use crate::{
     arn::ActivityArn,
-    failure::{ErrorName, TaskFailure},
     job::JobView,
     ledger::{self, Entry, Options, Stamp},
     manifest::metadata_mut,
@@ -24,6 +23,8 @@ pub struct Plan {
     pub job: Value,
     /// The stamp on it.
     pub stamp: Stamp,
+    /// The group that its label names.
+    group: Group,
 }
 
 /// What an existing Job of the planned name is to this plan.
@@ -60,7 +61,7 @@ impl Plan {
             metadata.insert("namespace".into(), key.namespace.as_str().into());
         }
         ledger::write(&stamp, group, &mut job);
-        Self { key, job, stamp }
+        Self { key, job, stamp, group: group.clone() }
     }
 
     /// What the Job that has the planned name is to this plan.
@@ -74,21 +75,17 @@ impl Plan {
     }
 
     /// Whether the created Job carries the stamp unchanged. Admission that strips labels or annotations would make the Job
-    /// invisible to the watch, or unanswerable.
-    pub fn check_stamp(&self, created: &JobView) -> Result<(), TaskFailure> {
+    /// invisible to the watch, or unanswerable. The error says what is different.
+    pub fn check_stamp(&self, created: &JobView) -> Result<(), String> {
+        let labelled = created.group.as_deref() == Some(self.group.as_str());
         let difference = match &created.entry {
-            Entry::Open(stamp) if **stamp == self.stamp && created.labelled => return Ok(()),
-            Entry::Open(_) if !created.labelled => "the label runjob/group is gone".to_owned(),
+            Entry::Open(stamp) if **stamp == self.stamp && labelled => return Ok(()),
+            Entry::Open(_) if !labelled => "the label runjob/group is gone, or another".to_owned(),
             Entry::Open(_) | Entry::Settled { .. } => "an annotation runjob/… has another value".to_owned(),
             Entry::None => "the annotations runjob/… are gone".to_owned(),
             Entry::Unreadable(error) => error.to_string(),
         };
-        let message = format!(
-            "what runjob wrote on the Job {} was changed while it was created, by a mutating admission webhook or policy: \
-             {difference}; the Job was deleted again",
-            self.key
-        );
-        Err(TaskFailure::saying(ErrorName::StampRejected, message))
+        Err(difference)
     }
 }
 

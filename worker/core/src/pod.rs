@@ -101,9 +101,10 @@ fn containers(pod: &Value, specs: &str, statuses: &str, role: Role) -> Vec<Conta
 }
 
 fn state(status: Option<&Value>) -> ContainerState {
-    let state = status.and_then(|status| status.get("state"));
-    let of = |name: &str| state.and_then(|state| state.get(name));
-    if let Some(terminated) = of("terminated") {
+    let of = |name: &str| status.and_then(|status| status.get("state")?.get(name));
+    // A container that waits to be restarted has its end behind it: with `restartPolicy: OnFailure` that is how it is found.
+    let last = || status.and_then(|status| status.get("lastState")?.get("terminated"));
+    if let Some(terminated) = of("terminated").or_else(|| last().filter(|_| of("waiting").is_some())) {
         ContainerState::Terminated(Termination {
             exit_code: terminated.get("exitCode").and_then(Value::as_i64).unwrap_or_default(),
             reason: text(terminated, "reason"),
@@ -126,6 +127,16 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_container_between_restarts_has_ended() {
+        let status = json!({"name": "main", "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+            "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}});
+        let ContainerState::Terminated(end) = state(Some(&status)) else { panic!("not terminated") };
+        assert_eq!(end.reason, "OOMKilled");
+        let running = json!({"state": {"running": {}}, "lastState": {"terminated": {"exitCode": 1}}});
+        assert_eq!(state(Some(&running)), ContainerState::Running);
+    }
 
     #[test]
     fn a_pod_is_cut_down_to_what_explains() {

@@ -1,14 +1,14 @@
 //! Task tokens: the credential that answers a task.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 /// The longest token that Step Functions accepts, in characters (`SendTaskSuccess`, `taskToken`).
 const MAX_LENGTH: usize = 2048;
 
 /// A task token. Whoever holds it (and may call `states:SendTask*` in the account) can answer the task, so it is never
-/// printed: `Debug` is redacted, and there is no `Display`.
+/// printed: `Debug` is redacted, and there is no `Display`. Several tables know it, and it is long: copies share one text.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TaskToken(String);
+pub struct TaskToken(Arc<str>);
 
 /// The text is no task token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -19,7 +19,7 @@ pub struct NotAToken {
 
 impl TaskToken {
     /// Takes a token as Step Functions handed it out.
-    pub fn new(text: impl Into<String>) -> Result<Self, NotAToken> {
+    pub fn new(text: impl Into<Arc<str>>) -> Result<Self, NotAToken> {
         let text = text.into();
         match text.chars().count() {
             1..=MAX_LENGTH => Ok(Self(text)),

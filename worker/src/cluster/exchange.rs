@@ -2,12 +2,15 @@
 
 use std::{error::Error, time::Duration};
 
-use http::{Request, header};
+use http::{Method, Request, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use kube::client::Body;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use runjob_core::answer::ApiAnswer;
+use serde_json::Value;
 
 use super::Cluster;
+use crate::error_chain::{chain, sources};
 
 /// The longest that a request and the whole of its answer may take: the response header's time, and some for the body.
 const DEADLINE: Duration = Duration::from_secs(45);
@@ -40,23 +43,56 @@ pub enum Delivery {
     NotSent,
     /// It may have.
     Unknown,
-    /// It has, but the answer is too long to be read.
-    AnswerTooLong,
+    /// It has, and was answered with this status, but the answer is too long to be read.
+    AnswerTooLong(u16),
+}
+
+/// A request to be sent.
+#[derive(Debug, Clone)]
+pub(super) struct Ask {
+    /// What it does, for an error: "create the Job default/x".
+    pub(super) operation: String,
+    pub(super) method: Method,
+    /// Path and query, escaped.
+    pub(super) uri: String,
+    /// The media type and the body.
+    pub(super) body: Option<(String, String)>,
+}
+
+impl Ask {
+    pub(super) fn new(operation: String, method: Method, uri: String) -> Self {
+        Self { operation, method, uri, body: None }
+    }
+
+    pub(super) fn with_body(self, media_type: &str, body: &Value) -> Self {
+        Self { body: Some((media_type.to_owned(), body.to_string())), ..self }
+    }
+
+    pub(super) fn request(&self) -> Result<Request<Body>, http::Error> {
+        // Without `Accept`, aggregated API servers are free to answer in another format.
+        let request =
+            Request::builder().method(&self.method).uri(&self.uri).header(header::ACCEPT, "application/json, */*");
+        match &self.body {
+            Some((media_type, body)) => {
+                request.header(header::CONTENT_TYPE, media_type).body(Body::from(body.clone().into_bytes()))
+            }
+            None => request.body(Body::empty()),
+        }
+    }
 }
 
 impl Cluster {
-    /// Sends a request. An answer is an answer, whatever its status. `operation` names it in an error: "create the Job x".
-    pub async fn exchange(&self, operation: &str, mut request: Request<Vec<u8>>) -> Result<Exchanged, Unreachable> {
-        // Without this, aggregated API servers are free to answer in another format.
-        request.headers_mut().entry(header::ACCEPT).or_insert(header::HeaderValue::from_static("application/json"));
-        let failed = |reason: String, delivery| Unreachable { operation: operation.to_owned(), reason, delivery };
+    /// Sends a request. An answer is an answer, whatever its status.
+    pub(super) async fn exchange(&self, ask: &Ask) -> Result<Exchanged, Unreachable> {
+        let failed = |reason: String, delivery| Unreachable { operation: ask.operation.clone(), reason, delivery };
+        let request = ask.request().map_err(|error| failed(error.to_string(), Delivery::NotSent))?;
         let exchange = async {
-            let response = self.api.send(request.map(Body::from)).await;
+            let response = self.api.send(request).await;
             let response = response.map_err(|error| failed(chain(&error), delivery(&error)))?;
             let (head, body) = response.into_parts();
             let body = Limited::new(body, MAX_BODY).collect().await.map_err(|error| {
                 let too_long = error.downcast_ref::<LengthLimitError>().is_some();
-                let delivery = if too_long { Delivery::AnswerTooLong } else { Delivery::Unknown };
+                let delivery = if too_long { Delivery::AnswerTooLong(head.status.as_u16()) } else { Delivery::Unknown };
                 failed(chain(&*error), delivery)
             })?;
             let retry_after = head.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
@@ -79,19 +115,14 @@ fn delivery(error: &kube::Error) -> Delivery {
     if sources(error).any(is_connect) { Delivery::NotSent } else { Delivery::Unknown }
 }
 
-/// The error and its sources, each once: some of them show their source themselves.
-pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = String::new();
-    for error in sources(error) {
-        let one = error.to_string();
-        if !text.contains(&one) {
-            text = if text.is_empty() { one } else { format!("{text}: {one}") };
-        }
-    }
-    text
+/// Escapes a part of a path or query.
+pub(super) fn escape(text: &str) -> String {
+    const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_');
+    utf8_percent_encode(text, PLAIN).to_string()
 }
 
-/// The error, its source, the source of that, …
-pub(crate) fn sources<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |error| (*error).source())
+/// What a `Status` says, or whatever else the body is.
+pub(super) fn message(body: &Value) -> String {
+    let text = body.get("message").and_then(Value::as_str).or(body.as_str());
+    text.map_or_else(|| body.to_string(), ToOwned::to_owned)
 }

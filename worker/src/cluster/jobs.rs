@@ -1,11 +1,15 @@
 //! What `runjob` does to Jobs: create, read, patch, delete. Every write to an existing Job names the very Job that it means.
 
-use http::{Method, Request, header};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use runjob_core::{call::Call, job::JobView, names::JobKey, plan::Plan};
+use std::time::Duration;
+
+use http::Method;
+use runjob_core::{call, job::JobView, names::JobKey, plan::Plan};
 use serde_json::{Value, json};
 
-use super::{Cluster, Exchanged, Unreachable};
+use super::{
+    Cluster, Exchanged, Unreachable,
+    exchange::{Ask, escape, message},
+};
 
 /// A write to an existing Job did not happen, as far as is known.
 #[derive(Debug, thiserror::Error)]
@@ -13,13 +17,23 @@ pub enum WriteError {
     /// The Job is not what the write was made for any more, or is gone: look again before deciding again.
     #[error("the Job has changed in the meantime")]
     Changed,
-    /// It was refused.
+    /// It was refused, and will be again: by RBAC, by admission.
     #[error("it was refused with {status}: {message}")]
     Refused {
         /// The HTTP status.
         status: u16,
         /// What the server says.
         message: String,
+    },
+    /// It may work later: not authenticated, throttled, an error of the server.
+    #[error("the server answered {status}: {message}")]
+    Passing {
+        /// The HTTP status.
+        status: u16,
+        /// What the server says.
+        message: String,
+        /// Not before this, as the server wishes.
+        after: Option<Duration>,
     },
     /// There was no answer.
     #[error(transparent)]
@@ -39,30 +53,28 @@ impl Cluster {
     /// Sends the planned Job as it is: raw, since typed objects drop fields that they do not know.
     pub async fn create(&self, plan: &Plan) -> Result<Exchanged, Unreachable> {
         let uri = format!("/apis/batch/v1/namespaces/{}/jobs", escape(&plan.key.namespace));
-        let request = request(Method::POST, &uri, Some(("application/json", plan.job.to_string())));
-        self.exchange(&format!("create the Job {}", plan.key), request).await
+        let ask = Ask::new(format!("create the Job {}", plan.key), Method::POST, uri);
+        self.exchange(&ask.with_body("application/json", &plan.job)).await
     }
 
     /// Reads a Job.
     pub async fn get(&self, key: &JobKey) -> Result<Exchanged, Unreachable> {
-        self.exchange(&format!("read the Job {key}"), request(Method::GET, &uri_of(key), None)).await
+        self.exchange(&Ask::new(format!("read the Job {key}"), Method::GET, uri_of(key))).await
     }
 
-    /// Applies a JSON Patch that begins with its own preconditions. Gives the patched Job.
-    pub async fn patch(&self, key: &JobKey, patch: &Value) -> Result<Value, WriteError> {
-        let body = Some(("application/json-patch+json", patch.to_string()));
-        let exchanged =
-            self.exchange(&format!("patch the Job {key}"), request(Method::PATCH, &uri_of(key), body)).await?;
-        let answer = exchanged.answer;
-        let message = message(&answer.body);
-        match answer.status {
-            200..=299 => Ok(answer.body),
-            // A failed `test` is answered with 422, like a patch that can never apply; the message tells them apart.
-            404 | 409 => Err(WriteError::Changed),
-            422 if message.contains("testing") || message.contains("server rejected our request") => {
+    /// Applies a JSON Patch that begins with its own preconditions.
+    pub async fn patch(&self, key: &JobKey, patch: &Value) -> Result<(), WriteError> {
+        let ask = Ask::new(format!("patch the Job {key}"), Method::PATCH, uri_of(key));
+        let exchanged = self.exchange(&ask.with_body("application/json-patch+json", patch)).await?;
+        match exchanged.answer.status {
+            404 => Err(WriteError::Changed),
+            // What a real API server says when a `test` of the patch fails, or when there is nothing to remove.
+            422 if message(&exchanged.answer.body)
+                .contains("the server rejected our request due to an error in our request") =>
+            {
                 Err(WriteError::Changed)
             }
-            status => Err(WriteError::Refused { status, message }),
+            _ => written(&exchanged),
         }
     }
 
@@ -79,49 +91,45 @@ impl Cluster {
             "propagationPolicy": "Background",
             "preconditions": preconditions,
         });
-        let body = Some(("application/json", options.to_string()));
-        let request = request(Method::DELETE, &uri_of(&view.key), body);
-        let answer = self.exchange(&format!("delete the Job {}", view.key), request).await?.answer;
-        match answer.status {
-            200..=299 | 404 => Ok(()),
-            409 => Err(WriteError::Changed),
-            status => Err(WriteError::Refused { status, message: message(&answer.body) }),
-        }
+        let ask = Ask::new(format!("delete the Job {}", view.key), Method::DELETE, uri_of(&view.key));
+        let exchanged = self.exchange(&ask.with_body("application/json", &options)).await?;
+        if exchanged.answer.status == 404 { Ok(()) } else { written(&exchanged) }
     }
 
     /// Sends a user's request as it is.
-    pub async fn call(&self, call: &Call) -> Result<Exchanged, Unreachable> {
-        // The methods of a call are methods of HTTP.
-        let method = Method::from_bytes(call.method.as_str().as_bytes()).unwrap_or(Method::GET);
-        let body = call.body.clone().map(|body| (call.content_type.as_deref().unwrap_or("application/json"), body));
-        let request = request(method, &call.path_and_query, body);
-        self.exchange(&format!("{} {}", call.method.as_str(), call.path_and_query), request).await
+    pub async fn call(&self, call: &call::Call) -> Result<Exchanged, Unreachable> {
+        let method = match call.method {
+            call::Method::Get => Method::GET,
+            call::Method::Head => Method::HEAD,
+            call::Method::Post => Method::POST,
+            call::Method::Put => Method::PUT,
+            call::Method::Delete => Method::DELETE,
+            call::Method::Patch => Method::PATCH,
+        };
+        let mut ask = Ask::new(format!("{method} {}", call.path_and_query), method, call.path_and_query.clone());
+        ask.body = call.body.clone().map(|body| (call.content_type.clone().unwrap_or_default(), body));
+        self.exchange(&ask).await
+    }
+
+    /// Asks for anything at all, to see whether the API answers.
+    pub(super) async fn probe(&self) {
+        // What comes of it is recorded on the way.
+        let _answered =
+            self.exchange(&Ask::new("reach the cluster".to_owned(), Method::GET, "/version".to_owned())).await;
     }
 }
 
-pub(super) fn request(method: Method, uri: &str, body: Option<(&str, String)>) -> Request<Vec<u8>> {
-    let (content_type, body) = body.map_or((None, Vec::new()), |(kind, body)| (Some(kind), body.into_bytes()));
-    let mut request = Request::new(body);
-    *request.method_mut() = method;
-    // Every URI here is made of escaped parts.
-    *request.uri_mut() = uri.parse().unwrap_or_default();
-    if let Some(value) = content_type.and_then(|kind| header::HeaderValue::from_str(kind).ok()) {
-        request.headers_mut().insert(header::CONTENT_TYPE, value);
+fn written(exchanged: &Exchanged) -> Result<(), WriteError> {
+    let (status, after) = (exchanged.answer.status, exchanged.retry_after);
+    let message = || message(&exchanged.answer.body);
+    match status {
+        200..=299 => Ok(()),
+        409 => Err(WriteError::Changed),
+        401 | 408 | 429 | 500..=599 => Err(WriteError::Passing { status, message: message(), after }),
+        status => Err(WriteError::Refused { status, message: message() }),
     }
-    request
 }
 
 fn uri_of(key: &JobKey) -> String {
     format!("/apis/batch/v1/namespaces/{}/jobs/{}", escape(&key.namespace), escape(&key.name))
-}
-
-pub(super) fn escape(text: &str) -> String {
-    const PLAIN: &percent_encoding::AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_');
-    utf8_percent_encode(text, PLAIN).to_string()
-}
-
-/// What a `Status` says, or whatever else the body is.
-pub(super) fn message(body: &Value) -> String {
-    let text = body.get("message").and_then(Value::as_str).or(body.as_str());
-    text.map_or_else(|| body.to_string(), ToOwned::to_owned)
 }

@@ -14,10 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Cluster,
-    exchange::chain,
-    jobs::{escape, message, request},
+    exchange::{Ask, escape, message},
 };
-use crate::retry::CALLS;
+use crate::{error_chain::chain, retry::CALLS};
 
 /// How often a log is asked for before the entry says that it could not be read. Short: the task waits.
 const ATTEMPTS: u32 = 4;
@@ -26,8 +25,8 @@ const ATTEMPTS: u32 = 4;
 const SILENCE: Duration = Duration::from_mins(5);
 /// The same once the Job has ended: its containers have, too, so what is still to come is on its way.
 const SILENCE_AFTER_END: Duration = Duration::from_secs(10);
-/// The most of an error's body that becomes a cause, in characters.
-const MAX_CAUSE: usize = 512;
+/// The most of an error that becomes a cause, in characters.
+pub const MAX_CAUSE: usize = 512;
 
 /// Which log to read, and how.
 #[derive(Debug, Clone, Copy)]
@@ -121,7 +120,9 @@ impl Cluster {
             }
         }
         let uri = format!("/api/v1/namespaces/{}/pods/{}/log?{query}", escape(log.namespace), escape(log.pod));
-        let sent = self.logs.send(request(Method::GET, &uri, None).map(Body::from));
+        let request =
+            Ask::new("read a log".to_owned(), Method::GET, uri).request().map_err(|error| error.to_string())?;
+        let sent = self.logs.send(request);
         match log.end.within_silence(sent).await {
             Ok(response) => response.map_err(|error| chain(&error)),
             Err(silent) => Err(silent.to_string()),

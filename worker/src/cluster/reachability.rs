@@ -7,6 +7,9 @@ use std::{
 
 use tokio::{sync::watch, time::Instant};
 
+use super::Cluster;
+use crate::retry::WATCH;
+
 /// How long the API may be silent before no more tasks are taken: what is polled then could not be started.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -17,19 +20,26 @@ pub struct Reachability(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     silent_since: Mutex<Option<Instant>>,
-    answered: watch::Sender<()>,
+    changed: watch::Sender<()>,
 }
 
 impl Reachability {
     pub(super) fn record(&self, answered: bool) {
         let mut silent_since = self.0.silent_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_silent = silent_since.is_some();
         if answered {
-            if silent_since.take().is_some() {
-                self.0.answered.send_replace(());
-            }
+            *silent_since = None;
         } else {
             silent_since.get_or_insert_with(Instant::now);
         }
+        drop(silent_since);
+        if was_silent == answered {
+            self.0.changed.send_replace(());
+        }
+    }
+
+    fn is_silent(&self) -> bool {
+        self.0.silent_since.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     /// Whether the API has been silent for longer than the grace.
@@ -40,10 +50,32 @@ impl Reachability {
 
     /// Waits until the API is not lost.
     pub async fn restored(&self) {
-        let mut answered = self.0.answered.subscribe();
+        let mut changed = self.0.changed.subscribe();
         while self.is_lost() {
             // The sender lives in `self`.
-            let _ = answered.changed().await;
+            let _ = changed.changed().await;
+        }
+    }
+
+    /// Waits until a request has gone without an answer.
+    async fn silence(&self) {
+        let mut changed = self.0.changed.subscribe();
+        while !self.is_silent() {
+            let _ = changed.changed().await;
+        }
+    }
+}
+
+/// As long as the API is silent, asks it for something: otherwise an idle worker would learn of its return only when the next
+/// watch begins.
+pub async fn keep_probing(cluster: Cluster) {
+    let mut pauses = WATCH.pauses();
+    loop {
+        cluster.reachability().silence().await;
+        tokio::time::sleep(pauses.next(None)).await;
+        cluster.probe().await;
+        if !cluster.reachability().is_silent() {
+            pauses.reset();
         }
     }
 }

@@ -18,8 +18,8 @@ use std::{borrow::Cow, sync::Arc};
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
-use super::{Cluster, exchange::chain};
-use crate::retry::WATCH;
+use super::Cluster;
+use crate::{error_chain::chain, retry::WATCH};
 
 /// The server ends a watch after this many seconds: shorter than the idle time-outs of load balancers on the way.
 const WATCH_SECONDS: u32 = 200;
@@ -128,6 +128,7 @@ pub async fn watch(cluster: Cluster, scope: Scope, group: Group, news: mpsc::Sen
                 Ok(Some(event)) => {
                     failures = 0;
                     pauses.reset();
+                    cluster.reachability().record(true);
                     match event {
                         Event::InitApply(job) | Event::Apply(job) => Watched::Applied(scope.clone(), Box::new(job)),
                         Event::Delete(job) => Watched::Removed(scope.clone(), Box::new(job)),

@@ -6,13 +6,12 @@ use runjob_core::{
     budget::OUTPUT_BUDGET,
     call::Call,
     failure::{ErrorName, TaskFailure},
-    output,
+    output::{self, Write},
     refusal::{AUTHENTICATION_PATIENCE, PATIENCE},
 };
-use tokio::time::Instant;
 use tracing::warn;
 
-use super::Intake;
+use super::{Intake, patience::Patience};
 use crate::{
     cluster::{Delivery, Exchanged, Unreachable},
     heartbeat::Hold,
@@ -24,18 +23,19 @@ impl Intake {
     /// Sends the request. `None`: the task is gone, and with it whoever would read the answer.
     pub(super) async fn call(&self, call: &Call, hold: &Hold) -> Option<Reply> {
         let mut pauses = CALLS.pauses();
-        let first = Instant::now();
+        let mut patience = Patience::new();
         loop {
             let result = self.cluster.call(call).await;
-            let (patience, after) = match &result {
+            let (limit, after) = match &result {
                 Ok(exchanged) => (patience_with(call, exchanged.answer.status), exchanged.retry_after),
                 Err(unreachable) => (patience_without_answer(call, unreachable), None),
             };
             let pause = pauses.next(after);
-            if patience.is_none_or(|patience| first.elapsed() + pause > patience) {
+            if limit.is_none_or(|limit| !patience.lasts(limit, pause)) {
                 return Some(self.reply_to_call(call, result));
             }
-            warn!(method = call.method.as_str(), "unable to carry out a call yet");
+            let status = result.as_ref().ok().map(|exchanged| exchanged.answer.status);
+            warn!(method = call.method.as_str(), status, "unable to carry out a call yet");
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = hold.gone() => return None,
@@ -44,14 +44,16 @@ impl Intake {
     }
 
     fn reply_to_call(&self, call: &Call, result: Result<Exchanged, Unreachable>) -> Reply {
-        let is_write = !call.method.is_repeatable();
+        let write = if call.method.is_repeatable() { Write::No } else { Write::Yes };
         let outcome = match result {
-            Ok(Exchanged { answer, .. }) if answer.is_success() => output::of_call(&answer, is_write, OUTPUT_BUDGET),
+            Ok(Exchanged { answer, .. }) if answer.is_success() => output::of_call(&answer, write, OUTPUT_BUDGET),
             Ok(Exchanged { answer, .. }) => Err(answer.failure()),
-            Err(error) if error.delivery == Delivery::AnswerTooLong => {
-                Err(TaskFailure::saying(ErrorName::OutputTooLarge, error.to_string()))
-            }
-            Err(error) => Err(TaskFailure::saying(ErrorName::ClusterUnreachable, error.to_string())),
+            Err(error) => Err(match error.delivery {
+                Delivery::AnswerTooLong(status) => output::too_large_call(&error.to_string(), status, write),
+                Delivery::NotSent | Delivery::Unknown => {
+                    TaskFailure::saying(ErrorName::ClusterUnreachable, error.to_string())
+                }
+            }),
         };
         match outcome {
             Ok(output) => Reply::Success { output },
@@ -76,6 +78,6 @@ fn patience_without_answer(call: &Call, unreachable: &Unreachable) -> Option<Dur
     match unreachable.delivery {
         Delivery::NotSent => Some(PATIENCE),
         Delivery::Unknown if call.method.is_repeatable() => Some(PATIENCE),
-        Delivery::Unknown | Delivery::AnswerTooLong => None,
+        Delivery::Unknown | Delivery::AnswerTooLong(_) => None,
     }
 }

@@ -7,6 +7,7 @@
 //! ```
 
 mod call;
+mod patience;
 mod start;
 
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use runjob_core::{
     request::{self, Request, Strictness},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{Instrument, debug, info, info_span, warn};
+use tracing::{Instrument, Span, debug, field::Empty, info, info_span, warn};
 
 use crate::{
     cluster::Cluster,
@@ -31,6 +32,7 @@ use crate::{
     retry::CALLS,
     settings::Settings,
     sfn::{Clients, PolledTask, Reply},
+    tracker::Pulse,
 };
 
 /// Takes tasks and starts them.
@@ -52,6 +54,8 @@ pub struct Intake {
     pub replies: Replies,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Knows when the first lists are complete.
+    pub pulse: Arc<Pulse>,
     /// The tasks that were taken and are not started yet.
     pub under_way: TaskTracker,
     /// No new poll starts once this is cancelled. Polls in flight are awaited: the service may already have assigned a task.
@@ -61,6 +65,10 @@ pub struct Intake {
 impl Intake {
     /// Polls an activity until the drain.
     pub async fn poll(self, activity: ActivityArn, worker_name: String) {
+        // Before that, nobody knows how many Jobs the group has.
+        if self.drain.run_until_cancelled(self.pulse.listed()).await.is_none() {
+            return;
+        }
         let mut pauses = CALLS.pauses();
         while let Some(permit) = self.room().await {
             match self.clients.poll_activity(&activity, &worker_name).await {
@@ -97,7 +105,7 @@ impl Intake {
 
     fn take(&self, task: PolledTask, permit: Permit) {
         let hold = self.heartbeats.hold(&task.token, &task.source);
-        let span = info_span!("task", owner = OwnerKey::of_task(&task.token).short());
+        let span = info_span!("task", owner = OwnerKey::of_task(&task.token).short(), job = Empty);
         let intake = self.clone();
         self.under_way.spawn(async move { intake.start(task, permit, hold).await }.instrument(span));
     }
@@ -119,20 +127,20 @@ impl Intake {
             }
             Request::RunJob(run) => {
                 let plan = Plan::new(&run, task.token.clone(), task.source.clone(), &self.group);
+                Span::current().record("job", plan.key.to_string());
                 match self.create(&plan, &hold).await {
                     start::Started::Created => {
-                        info!(job = %plan.key, "the Job is created");
+                        info!("the Job is created");
                         self.metrics.created(Outcome::Succeeded);
-                        drop(permit);
-                        self.hand_over(hold).await;
+                        self.hand_over(permit, hold).await;
                     }
                     start::Started::Failed(failure) => {
-                        info!(job = %plan.key, error = %failure.error, "the Job could not be created");
+                        info!(error = %failure.error, "the Job could not be created");
                         self.metrics.created(Outcome::Failed);
                         self.answer(&task, self.replies.failure(&failure)).await;
                     }
                     start::Started::NobodyWaits => {
-                        info!(job = %plan.key, "the task ended before its Job was created");
+                        info!("the task ended before its Job was created");
                         self.metrics.created(Outcome::Gone);
                     }
                 }
@@ -145,7 +153,7 @@ impl Intake {
         let strictness = if self.settings.lenient { Strictness::Lenient } else { Strictness::Strict };
         let parsed = request::parse(input, strictness).map_err(|invalid| invalid.failure())?;
         for warning in &parsed.warnings {
-            warn!(%warning, "a part of a task's input was passed over");
+            warn!(path = warning.path(), "a part of a task's input was passed over");
         }
         let (cluster, namespace) = match &parsed.request {
             Request::RunJob(run) => (&run.cluster, Some(run.namespace.as_str())),
@@ -184,15 +192,18 @@ impl Intake {
     }
 
     async fn answer(&self, task: &PolledTask, reply: Reply) {
+        // The hold goes with the task. If its Job exists all the same, the tracker finds out that nobody waits for it.
         self.replies.deliver(&task.source, &task.token, reply).await;
-        self.heartbeats.stop(&task.token);
     }
 
-    /// Keeps the task alive until the tracker must have seen its Job.
-    async fn hand_over(&self, hold: Hold) {
-        /// Two lease durations: by then whoever leads the group has the Job in its list.
-        const UNTIL_SEEN: std::time::Duration = std::time::Duration::from_secs(30);
-        let _drained = self.drain.run_until_cancelled(tokio::time::sleep(UNTIL_SEEN)).await;
-        drop(hold);
+    /// Keeps the task alive, and counted, until the tracker has seen its Job: the watch may be away for as long as it likes.
+    async fn hand_over(&self, permit: Permit, hold: Hold) {
+        tokio::select! {
+            () = hold.followed() => {}
+            () = hold.gone() => {}
+            // The Job is there and stamped: the next worker finds it.
+            () = self.drain.cancelled() => {}
+        }
+        drop((permit, hold));
     }
 }

@@ -8,19 +8,18 @@ use runjob_core::{
     plan::{Plan, Relation},
     refusal::{PATIENCE, Refusal},
 };
-use tokio::time::Instant;
 use tracing::warn;
 
-use super::Intake;
+use super::{Intake, patience::Patience};
 use crate::{
-    cluster::{Delivery, Exchanged, Fence, Unreachable},
+    cluster::{Delivery, Exchanged, Fence, Unreachable, WriteError},
     heartbeat::Hold,
     retry::CALLS,
     sfn::SfnError,
 };
 
 /// How long an object of that name may take to go away.
-const DELETION_PATIENCE: Duration = Duration::from_mins(2);
+const GOING_PATIENCE: Duration = Duration::from_mins(2);
 
 /// What came of it.
 pub(super) enum Started {
@@ -48,40 +47,47 @@ struct Later {
     /// What the task fails with when the patience is over.
     failure: TaskFailure,
     /// Whether the Job may exist all the same.
-    delivery: Delivery,
+    existence: Existence,
+}
+
+/// Whether an attempt without success may have made the Job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Existence {
+    Impossible,
+    Possible,
 }
 
 impl Intake {
-    /// Creates the Job. A request whose answer is lost is repeated; a 409 is looked into.
+    /// Creates the Job. A request whose answer is lost is looked up before it is repeated; a 409 is looked into.
     pub(super) async fn create(&self, plan: &Plan, hold: &Hold) -> Started {
         let mut pauses = CALLS.pauses();
-        let first = Instant::now();
+        let mut patience = Patience::new();
+        let mut existence = Existence::Impossible;
         loop {
-            let later = match self.attempt(plan).await {
+            let attempt = match existence {
+                Existence::Impossible => self.attempt(plan).await,
+                Existence::Possible => self.find_or_attempt(plan).await,
+            };
+            let later = match attempt {
                 Attempt::Done(started) => return started,
                 Attempt::Later(later) => later,
             };
+            if later.existence == Existence::Possible {
+                existence = Existence::Possible;
+            }
             let pause = pauses.next(later.after);
-            if first.elapsed() + pause > later.patience {
+            if !patience.lasts(later.patience, pause) {
                 return Started::Failed(later.failure);
             }
-            warn!(job = %plan.key, error = %later.failure.error, "unable to create the Job yet");
+            warn!(error = %later.failure.error, cause = %later.failure.message(), "unable to create the Job yet");
+            // Only between attempts: a request under way may create the Job, and then the tracker has to know.
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                // Only between attempts: a request under way may create the Job, and then the tracker has to know.
+                // The watch shows it: it was created.
+                () = hold.followed() => return Started::Created,
                 () = hold.gone() => return Started::NobodyWaits,
             }
-            if later.delivery == Delivery::Unknown && self.is_answered(plan).await {
-                return Started::NobodyWaits;
-            }
         }
-    }
-
-    /// Whether the task was answered while the answer to its create was missing: the Job may have run, and even have been
-    /// deleted since. Created once more, it would run twice.
-    async fn is_answered(&self, plan: &Plan) -> bool {
-        let beat = self.clients.heartbeat(&plan.stamp.source, &plan.stamp.token).await;
-        matches!(beat, Err(SfnError::Gone(_)))
     }
 
     async fn attempt(&self, plan: &Plan) -> Attempt {
@@ -90,70 +96,127 @@ impl Intake {
             Err(unreachable) => return later(&unreachable),
         };
         match Refusal::of(&exchanged.answer) {
-            None => self.created(plan, &exchanged).await,
-            Some(Refusal::NameTaken) => self.look(plan, &exchanged).await,
+            None => self.verify(plan, &exchanged).await,
+            Some(Refusal::NameTaken) => match self.find(plan).await {
+                Found::Decided(attempt) => attempt,
+                Found::Foreign => Attempt::Done(Started::Failed(exchanged.answer.failure())),
+                // It has gone in the meantime: the name is free.
+                Found::Nothing => Attempt::Later(Later {
+                    patience: PATIENCE,
+                    after: None,
+                    failure: exchanged.answer.failure(),
+                    existence: Existence::Impossible,
+                }),
+            },
             Some(refusal) => refused(refusal, &exchanged),
         }
     }
 
-    /// The Job is created. Is it as it was planned?
-    async fn created(&self, plan: &Plan, exchanged: &Exchanged) -> Attempt {
-        let created = match JobView::of(&exchanged.answer.body) {
-            Ok(view) => view,
-            Err(error) => return Attempt::Done(Started::Failed(internal(&error.to_string()))),
-        };
-        let Err(failure) = plan.check_stamp(&created) else { return Attempt::Done(Started::Created) };
-        // It may be in another version already; it is of no use in any.
-        if let Err(error) = self.cluster.delete(&created, Fence::Job).await {
-            warn!(job = %plan.key, %error, "unable to delete a Job whose stamp was changed");
+    /// An earlier attempt may have made the Job. If so, it is there; or it has run, its task is answered, and somebody has
+    /// deleted it since. Created once more, it would run twice.
+    async fn find_or_attempt(&self, plan: &Plan) -> Attempt {
+        match self.find(plan).await {
+            Found::Decided(attempt) => attempt,
+            Found::Foreign => self.attempt(plan).await,
+            Found::Nothing => match self.clients.heartbeat(&plan.stamp.source, &plan.stamp.token).await {
+                Ok(()) => self.attempt(plan).await,
+                Err(SfnError::Gone(_)) => Attempt::Done(Started::NobodyWaits),
+                Err(error) => Attempt::Later(Later {
+                    patience: PATIENCE,
+                    after: None,
+                    failure: TaskFailure::saying(ErrorName::ClusterUnreachable, error.to_string()),
+                    existence: Existence::Possible,
+                }),
+            },
         }
-        Attempt::Done(Started::Failed(failure))
     }
 
-    /// There is an object of that name. It is ours when an earlier create arrived and only its answer was lost.
-    async fn look(&self, plan: &Plan, conflict: &Exchanged) -> Attempt {
+    /// Looks for an object of the planned name.
+    async fn find(&self, plan: &Plan) -> Found {
         let found = match self.cluster.get(&plan.key).await {
             Ok(found) => found,
-            Err(unreachable) => return later(&unreachable),
+            Err(unreachable) => return Found::Decided(later(&unreachable)),
         };
         if found.answer.status == 404 {
-            // It has gone in the meantime: the name is free.
-            let failure = conflict.answer.failure();
-            return Attempt::Later(Later { patience: PATIENCE, after: None, failure, delivery: Delivery::Unknown });
+            return Found::Nothing;
         }
         if let Some(refusal) = Refusal::of(&found.answer) {
-            return refused(refusal, &found);
+            return Found::Decided(refused(refusal, &found));
         }
-        let relation = JobView::of(&found.answer.body).map(|view| plan.relation(&view));
-        Attempt::Done(match relation {
-            Ok(Relation::Ours) => Started::Created,
-            Ok(Relation::OursAndSettled) => Started::NobodyWaits,
-            Ok(Relation::Foreign) | Err(_) => Started::Failed(conflict.answer.failure()),
-        })
+        match JobView::of(&found.answer.body).map(|view| plan.relation(&view)) {
+            Ok(Relation::Ours) => Found::Decided(self.verify(plan, &found).await),
+            Ok(Relation::OursAndSettled) => Found::Decided(Attempt::Done(Started::NobodyWaits)),
+            Ok(Relation::Foreign) | Err(_) => Found::Foreign,
+        }
     }
+
+    /// The Job is created. Is it as it was planned?
+    async fn verify(&self, plan: &Plan, created: &Exchanged) -> Attempt {
+        let view = match JobView::of(&created.answer.body) {
+            Ok(view) => view,
+            Err(error) => {
+                return Attempt::Done(Started::Failed(TaskFailure::saying(ErrorName::Internal, error.to_string())));
+            }
+        };
+        let Err(difference) = plan.check_stamp(&view) else { return Attempt::Done(Started::Created) };
+        let fate = match self.remove(&view).await {
+            Ok(()) => "the Job was deleted again".to_owned(),
+            Err(error) => format!("the Job could not be deleted again, and may run: {error}"),
+        };
+        let message = format!(
+            "what runjob wrote on the Job {} was changed while it was created, by a mutating admission webhook or policy: \
+             {difference}; {fate}",
+            plan.key
+        );
+        Attempt::Done(Started::Failed(TaskFailure::saying(ErrorName::StampRejected, message)))
+    }
+
+    /// Deletes a Job that nobody could follow. It may be in another version already; it is of no use in any.
+    async fn remove(&self, view: &JobView) -> Result<(), WriteError> {
+        let mut pauses = CALLS.pauses();
+        let mut patience = Patience::new();
+        loop {
+            let error = match self.cluster.delete(view, Fence::Job).await {
+                Ok(()) | Err(WriteError::Changed) => return Ok(()),
+                Err(error) => error,
+            };
+            let after = match &error {
+                WriteError::Passing { after, .. } => *after,
+                WriteError::Unreachable(_) => None,
+                WriteError::Changed | WriteError::Refused { .. } => return Err(error),
+            };
+            let pause = pauses.next(after);
+            if !patience.lasts(GOING_PATIENCE, pause) {
+                return Err(error);
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+}
+
+/// What a look at the planned name has shown.
+enum Found {
+    /// This plan's Job, or no answer yet: what follows from that.
+    Decided(Attempt),
+    /// Somebody else's object.
+    Foreign,
+    Nothing,
 }
 
 fn refused(refusal: Refusal, exchanged: &Exchanged) -> Attempt {
     let failure = exchanged.answer.failure();
-    match refusal.patience() {
-        Some(patience) => {
-            let patience = if refusal == Refusal::BeingDeleted { patience.min(DELETION_PATIENCE) } else { patience };
-            Attempt::Later(Later { patience, after: exchanged.retry_after, failure, delivery: delivery(exchanged) })
-        }
-        None => Attempt::Done(Started::Failed(failure)),
-    }
+    let Some(patience) = refusal.patience() else { return Attempt::Done(Started::Failed(failure)) };
+    let patience = if refusal == Refusal::BeingDeleted { GOING_PATIENCE } else { patience };
+    // A server error may come after the Job was stored; every other refusal comes instead of it.
+    let existence = if exchanged.answer.status >= 500 { Existence::Possible } else { Existence::Impossible };
+    Attempt::Later(Later { patience, after: exchanged.retry_after, failure, existence })
 }
 
 fn later(unreachable: &Unreachable) -> Attempt {
     let failure = TaskFailure::saying(ErrorName::ClusterUnreachable, unreachable.to_string());
-    Attempt::Later(Later { patience: PATIENCE, after: None, failure, delivery: unreachable.delivery })
-}
-
-/// A server error may come after the Job was stored; every other refusal comes instead of it.
-fn delivery(exchanged: &Exchanged) -> Delivery {
-    if exchanged.answer.status >= 500 { Delivery::Unknown } else { Delivery::NotSent }
-}
-
-fn internal(message: &str) -> TaskFailure {
-    TaskFailure::saying(ErrorName::Internal, message)
+    let existence = match unreachable.delivery {
+        Delivery::NotSent => Existence::Impossible,
+        Delivery::Unknown | Delivery::AnswerTooLong(_) => Existence::Possible,
+    };
+    Attempt::Later(Later { patience: PATIENCE, after: None, failure, existence })
 }

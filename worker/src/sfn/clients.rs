@@ -1,6 +1,13 @@
 //! The SDK's clients and their time-outs.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use aws_config::{Region, SdkConfig, retry::RetryConfig, stalled_stream_protection::StalledStreamProtectionConfig};
 use aws_sdk_sfn::{Client, config::timeout::TimeoutConfig};
@@ -27,6 +34,7 @@ struct Inner {
 struct Pair {
     poll: Client,
     control: Client,
+    proven: AtomicBool,
 }
 
 /// A token's activity is none of this worker's account and regions: it must not be touched.
@@ -59,6 +67,19 @@ impl Clients {
         self.pair(source).is_ok()
     }
 
+    /// The service behind that activity's region has taken something of ours for its own: a poll, a heartbeat, an answer.
+    pub(super) fn prove(&self, source: &ActivityArn) {
+        if let Ok(pair) = self.pair(source) {
+            pair.proven.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it ever has. If not, an invalid token says more about this process than about the task: it may have been led to a
+    /// wrong account, region or endpoint.
+    pub fn is_proven(&self, source: &ActivityArn) -> bool {
+        self.pair(source).is_ok_and(|pair| pair.proven.load(Ordering::Relaxed))
+    }
+
     fn pair(&self, arn: &ActivityArn) -> Result<&Pair, NoClient> {
         let ours = |own: &ActivityArn| own.account() == arn.account() && own.region() == arn.region();
         let known = self.inner.activities.iter().any(ours).then(|| self.inner.regions.get(arn.region())).flatten();
@@ -82,6 +103,7 @@ impl Pair {
             // While an answer is awaited for a minute, the protection wakes up every few milliseconds.
             poll: build(POLL_ATTEMPT, StalledStreamProtectionConfig::disabled()),
             control: build(CONTROL_ATTEMPT, StalledStreamProtectionConfig::enabled().build()),
+            proven: AtomicBool::new(false),
         }
     }
 }

@@ -6,6 +6,7 @@ use aws_sdk_sfn::{
 };
 
 use super::NoClient;
+use crate::error_chain::chain;
 
 /// Why a call did not do what it should.
 #[derive(Debug, thiserror::Error)]
@@ -50,17 +51,12 @@ impl SfnError {
             Some("TaskDoesNotExist") => Self::Gone(Gone::DoesNotExist),
             Some("InvalidToken") => Self::Gone(Gone::InvalidToken),
             Some("InvalidOutput" | "ValidationException") => Self::Refused(service_message(error)),
-            Some(code) if code.starts_with("Kms") => Self::Key(service_message(error)),
+            // Throttled is not denied: that passes.
+            Some("KmsAccessDeniedException" | "KmsInvalidStateException") => Self::Key(service_message(error)),
+            // Not the SDK's own context: that shows the response, and the response to a poll holds the token.
             _ => Self::Passing(chain(error)),
         }
     }
-}
-
-/// The error and its sources as they display themselves. Not the SDK's own context: that shows the response, and the
-/// response to a poll holds the token.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let sources = std::iter::successors(Some(error), |error| error.source());
-    sources.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn service_message<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> String {

@@ -36,6 +36,14 @@ impl std::fmt::Debug for Reply {
 impl Clients {
     /// Answers a task, once.
     pub async fn reply(&self, source: &ActivityArn, token: &TaskToken, reply: &Reply) -> Result<(), SfnError> {
+        let sent = self.send(source, token, reply).await;
+        if sent.is_ok() {
+            self.prove(source);
+        }
+        sent
+    }
+
+    async fn send(&self, source: &ActivityArn, token: &TaskToken, reply: &Reply) -> Result<(), SfnError> {
         let client = self.control(source)?;
         let failure = || client.send_task_failure().task_token(token.expose());
         match reply {
@@ -54,6 +62,8 @@ impl Clients {
     /// Says that the task is still being worked on. The answer is the only way to learn that nobody waits any more.
     pub async fn heartbeat(&self, source: &ActivityArn, token: &TaskToken) -> Result<(), SfnError> {
         let request = self.control(source)?.send_task_heartbeat().task_token(token.expose());
-        request.send().await.map(drop).map_err(|error| SfnError::of(&error))
+        request.send().await.map_err(|error| SfnError::of(&error))?;
+        self.prove(source);
+        Ok(())
     }
 }

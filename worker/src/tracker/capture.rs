@@ -11,21 +11,27 @@ use runjob_core::{
     logs::{ContainerLog, Logs, PodLogs},
     pod::{PodView, Role},
 };
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::effects::Effects;
 use crate::{
-    cluster::{LogEnd, LogRequest, PodList},
+    cluster::{ListError, LogEnd, LogRequest, MAX_CAUSE},
     retry::CALLS,
 };
 
-/// The most logs that are read at a time, over all Jobs. Each holds a connection of its own.
-pub(super) const MAX_LOG_STREAMS: usize = 64;
+/// The most logs that are followed at a time, over all Jobs: each holds a connection of its own for as long as its container
+/// takes to end.
+const MAX_FOLLOWED: usize = 256;
+/// The most logs of ended Jobs that are read at a time: each takes as long as its bytes do.
+const MAX_READ: usize = 64;
+/// What is kept of one Job's logs, divided among its containers: four times what an output could carry.
+const JOB_BYTES: usize = 4 * OUTPUT_LIMIT.0;
+/// What is kept of a container's log at least.
+const LEAST_BYTES: usize = 16 * 1024;
 /// How often the pods are asked for before the diagnosis does without them.
 const ATTEMPTS: u32 = 5;
-/// The most of an error that becomes a cause, in characters.
-const MAX_CAUSE: usize = 512;
 
 /// What was found out about a Job's pods.
 #[derive(Debug, Clone, Default)]
@@ -36,6 +42,12 @@ pub(super) struct Captured {
 }
 
 impl Captured {
+    /// What there is to say when the capture itself went wrong.
+    pub(super) fn failed() -> Self {
+        let unlisted = ("RunJob.Internal".to_owned(), "the capture of the logs panicked".to_owned());
+        Self { pods: Vec::new(), logs: Some(Logs { unlisted: Some(unlisted), ..Logs::default() }) }
+    }
+
     /// The logs, with the pods counted that have ended and were not there any more: their logs are lost, and that is said. The
     /// count is the final one; while pods are still ending, the Job's status lags behind.
     pub(super) fn logs_beside(&self, view: &JobView) -> Option<Logs> {
@@ -43,6 +55,18 @@ impl Captured {
         let ended = usize::try_from(view.ended_pods).unwrap_or(usize::MAX);
         logs.missing = ended.saturating_sub(logs.pods.len() + logs.omitted);
         Some(logs)
+    }
+}
+
+/// How many logs are read at a time.
+pub(super) struct LogPermits {
+    followed: Semaphore,
+    read: Semaphore,
+}
+
+impl Default for LogPermits {
+    fn default() -> Self {
+        Self { followed: Semaphore::new(MAX_FOLLOWED), read: Semaphore::new(MAX_READ) }
     }
 }
 
@@ -64,35 +88,37 @@ impl Effects {
         job_ended: &CancellationToken,
     ) -> Captured {
         let capture = Capture { effects: self, view, stamp, job_ended };
-        let list = match capture.list_pods().await {
-            Ok(list) => list,
+        let pods = match capture.list_pods().await {
+            Ok(pods) => pods,
             Err(unlisted) => {
                 let logs = Logs { unlisted: Some(unlisted), ..Logs::default() };
                 return Captured { pods: Vec::new(), logs: (extent == Extent::PodsAndLogs).then_some(logs) };
             }
         };
         if extent == Extent::Pods {
-            return Captured { pods: list.pods, logs: None };
+            return Captured { pods, logs: None };
         }
-        let logs = capture.read_logs(&list).await;
-        debug!(pods = list.pods.len(), "the logs are read");
-        Captured { pods: list.pods, logs: Some(logs) }
+        let logs = capture.read_logs(&pods).await;
+        debug!(pods = pods.len(), "the logs are read");
+        Captured { pods, logs: Some(logs) }
     }
 }
 
 impl Capture<'_> {
-    async fn list_pods(&self) -> Result<PodList, (String, String)> {
+    async fn list_pods(&self) -> Result<Vec<PodView>, (String, String)> {
         let mut pauses = CALLS.pauses();
         let mut attempt = 1;
         loop {
             let (error, cause, after, passing) = match self.effects.cluster.pods(self.view).await {
-                Ok(Ok(list)) => return Ok(list),
-                Ok(Err(refused)) => {
+                Ok(pods) => return Ok(pods),
+                Err(ListError::Refused(refused)) => {
                     let status = refused.answer.status;
                     let cause = refused.answer.envelope().to_string();
                     (format!("EKS.{status}"), cause, refused.retry_after, status == 429 || status >= 500)
                 }
-                Err(error) => ("RunJob.ClusterUnreachable".to_owned(), error.to_string(), None, true),
+                Err(ListError::Unreachable(error)) => {
+                    ("RunJob.ClusterUnreachable".to_owned(), error.to_string(), None, true)
+                }
             };
             if !passing || attempt == ATTEMPTS {
                 return Err((error, shortened(&cause, MAX_CAUSE)));
@@ -102,41 +128,50 @@ impl Capture<'_> {
         }
     }
 
-    async fn read_logs(&self, list: &PodList) -> Logs {
+    async fn read_logs(&self, pods: &[PodView]) -> Logs {
         let most = self.effects.settings.max_log_pods;
-        let mut pods: Vec<&PodView> = list.pods.iter().collect();
-        pods.sort_by_key(|pod| (!pod.has_failed(), Reverse(&pod.created), &pod.name));
-        let omitted = pods.len().saturating_sub(most) + list.more;
-        pods.truncate(most);
+        let mut chosen: Vec<&PodView> = pods.iter().collect();
+        chosen.sort_by_key(|pod| (!pod.has_failed(), Reverse(&pod.created), &pod.name));
+        chosen.truncate(most);
+        let containers: usize = chosen.iter().map(|pod| self.containers_of(pod).len()).sum();
+        let limit = (JOB_BYTES / containers.max(1)).clamp(LEAST_BYTES, OUTPUT_LIMIT.0);
         // All pods and containers at once: some of them may be about to go.
-        let pods = join_all(pods.into_iter().map(|pod| self.read_pod(pod))).await;
-        Logs { pods, omitted, ..Logs::default() }
+        let reads = chosen.into_iter().map(|pod| self.read_pod(pod, limit));
+        Logs { pods: join_all(reads).await, omitted: pods.len().saturating_sub(most), ..Logs::default() }
     }
 
-    /// Init containers have something to say when the Job failed.
-    async fn read_pod(&self, pod: &PodView) -> PodLogs {
-        let failing = matches!(self.view.phase, Phase::Failing | Phase::Failed { .. });
-        let wanted = pod.containers.iter().filter(|container| container.role == Role::Main || failing);
-        let reads = wanted.map(|container| self.read_container(&pod.name, &container.name));
+    async fn read_pod(&self, pod: &PodView, limit: usize) -> PodLogs {
+        let reads =
+            self.containers_of(pod).into_iter().map(|container| self.read_container(&pod.name, container, limit));
         PodLogs { pod: pod.name.clone(), containers: join_all(reads).await }
     }
 
-    async fn read_container(&self, pod: &str, container: &str) -> (String, ContainerLog) {
+    /// The containers with something to say. Init containers have it when the Job failed.
+    fn containers_of<'p>(&self, pod: &'p PodView) -> Vec<&'p str> {
+        let failing = matches!(self.view.phase, Phase::Failing | Phase::Failed { .. });
+        let wanted = pod.containers.iter().filter(|container| container.role == Role::Main || failing);
+        wanted.map(|container| container.name.as_str()).collect()
+    }
+
+    async fn read_container(&self, pod: &str, container: &str, limit: usize) -> (String, ContainerLog) {
         let options = &self.stamp.options.logs;
-        let limit = options.max_bytes.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(OUTPUT_LIMIT.0);
+        let (end, permits) = if self.view.phase.is_final() {
+            (LogEnd::Now, &self.effects.log_permits.read)
+        } else {
+            (LogEnd::OfContainer { job_ended: self.job_ended }, &self.effects.log_permits.followed)
+        };
         // Closed only when the worker ends.
-        let _permit = self.effects.log_streams.acquire().await.ok();
+        let _permit = permits.acquire().await.ok();
         let request = LogRequest {
             namespace: &self.view.key.namespace,
             pod,
             container,
             parameters: &options.parameters,
-            end: if self.view.phase.is_final() {
-                LogEnd::Now
-            } else {
-                LogEnd::OfContainer { job_ended: self.job_ended }
-            },
-            limit: limit.min(OUTPUT_LIMIT.0),
+            end,
+            limit: options
+                .max_bytes
+                .and_then(|bytes| usize::try_from(bytes).ok())
+                .map_or(limit, |most| most.min(limit)),
         };
         (container.to_owned(), self.effects.cluster.log(request).await)
     }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
-    capture::{Captured, MAX_LOG_STREAMS},
+    capture::{Captured, LogPermits},
     table::JobId,
 };
 use crate::{
@@ -30,24 +30,22 @@ use crate::{
 const AFTER_REFUSAL: Duration = Duration::from_mins(5);
 /// A write that did not get through, or met another one.
 const AFTER_TROUBLE: Duration = Duration::from_secs(2);
+/// The most answers that are composed and sent at a time. While Step Functions is away, the others wait without taking the
+/// memory of an output each.
+const MAX_REPLIES: usize = 64;
 /// How often a settling looks again when the Job keeps changing under it.
 const SETTLE_ATTEMPTS: u32 = 5;
 
 /// What decisions are carried out with.
 pub struct Effects {
-    /// Step Functions.
-    pub clients: Clients,
-    /// Kubernetes.
-    pub cluster: Cluster,
-    /// Answers tasks.
-    pub replies: Replies,
-    /// The group whose label is put back when it was lost.
-    pub group: Group,
-    /// What the worker was told.
-    pub settings: Arc<Settings>,
-    /// What is counted.
-    pub metrics: Arc<Metrics>,
-    pub(super) log_streams: Semaphore,
+    pub(super) clients: Clients,
+    pub(super) cluster: Cluster,
+    pub(super) replies: Replies,
+    group: Group,
+    pub(super) settings: Arc<Settings>,
+    metrics: Arc<Metrics>,
+    pub(super) log_permits: LogPermits,
+    replying: Semaphore,
 }
 
 /// An effect, with everything that it needs to know.
@@ -60,7 +58,7 @@ pub(super) struct Work {
 pub(super) enum WorkKind {
     Confirm,
     Capture { extent: Extent, job_ended: CancellationToken },
-    Report { verdict: Verdict, object: Option<Arc<Value>>, captured: Captured },
+    Report { verdict: Verdict, object: Option<Arc<Value>>, captured: Arc<Captured> },
     Settle,
     Delete,
 }
@@ -90,6 +88,14 @@ pub(super) enum Later {
 }
 
 impl Later {
+    /// Soon, but not before the server wishes.
+    fn soon(error: &WriteError) -> Self {
+        match error {
+            WriteError::Passing { after: Some(after), .. } => Self::After((*after).max(AFTER_TROUBLE)),
+            _ => Self::After(AFTER_TROUBLE),
+        }
+    }
+
     pub(super) fn from(self, now: Moment) -> Stage {
         match self {
             Self::Never => Stage::Done,
@@ -108,7 +114,16 @@ impl Effects {
         settings: Arc<Settings>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { clients, cluster, replies, group, settings, metrics, log_streams: Semaphore::new(MAX_LOG_STREAMS) }
+        Self {
+            clients,
+            cluster,
+            replies,
+            group,
+            settings,
+            metrics,
+            log_permits: LogPermits::default(),
+            replying: Semaphore::new(MAX_REPLIES),
+        }
     }
 
     pub(super) async fn carry_out(self: Arc<Self>, work: Work) -> Outcome {
@@ -119,6 +134,8 @@ impl Effects {
                 Outcome::Captured(self.capture(&view, &stamp, extent, &job_ended).await)
             }
             WorkKind::Report { verdict, object, captured } => {
+                // Closed only when the worker ends.
+                let _permit = self.replying.acquire().await.ok();
                 let reply = self.compose(&view, &stamp, &verdict, object, &captured).await;
                 Outcome::Replied(self.replies.deliver(&stamp.source, &stamp.token, reply).await)
             }
@@ -135,10 +152,13 @@ impl Effects {
             Found::There(found, _) => found,
         };
         match &found.entry {
-            Entry::Open(own) if own.token == stamp.token && !found.labelled => {
+            Entry::Settled { .. } => Outcome::ConfirmedSettled,
+            // Another task has adopted it.
+            Entry::Open(own) if own.token != stamp.token => Outcome::ConfirmedSettled,
+            _ if found.group.as_deref() != Some(self.group.as_str()) => {
                 warn!("the Job has lost its label; it is put back");
-                match self.cluster.patch(&found.key, &ledger::relabel(&found, stamp, &self.group)).await {
-                    Ok(_) => Outcome::Confirmed(Presence::Seen),
+                match self.cluster.patch(&found.key, &ledger::relabel(&found, &self.group)).await {
+                    Ok(()) => Outcome::Confirmed(Presence::Seen),
                     Err(error) => {
                         warn!(%error, "unable to put the label back");
                         tokio::time::sleep(AFTER_TROUBLE).await;
@@ -146,9 +166,7 @@ impl Effects {
                     }
                 }
             }
-            Entry::Open(own) if own.token == stamp.token => Outcome::Confirmed(Presence::Seen),
-            // It is settled, another task has adopted it, or somebody has taken the stamp off: not this entry's any more.
-            _ => Outcome::ConfirmedSettled,
+            _ => Outcome::Confirmed(Presence::Seen),
         }
     }
 
@@ -157,7 +175,7 @@ impl Effects {
         let mut pauses = CALLS.pauses();
         for _ in 0..SETTLE_ATTEMPTS {
             match self.cluster.patch(&view.key, &ledger::settle(&view, stamp)).await {
-                Ok(_) => {
+                Ok(()) => {
                     self.metrics.settled(metrics::Outcome::Succeeded);
                     return Later::Never;
                 }
@@ -173,10 +191,10 @@ impl Effects {
                     self.metrics.settled(metrics::Outcome::Refused);
                     return Later::After(AFTER_REFUSAL);
                 }
-                Err(error @ WriteError::Unreachable(_)) => {
+                Err(error @ (WriteError::Unreachable(_) | WriteError::Passing { .. })) => {
                     warn!(%error, "unable to take an answered Job out of the watch yet");
                     self.metrics.settled(metrics::Outcome::Error);
-                    return Later::After(AFTER_TROUBLE);
+                    return Later::soon(&error);
                 }
             }
         }
@@ -198,10 +216,10 @@ impl Effects {
                 self.metrics.deleted(metrics::Outcome::Refused);
                 Later::After(AFTER_REFUSAL)
             }
-            Err(error @ WriteError::Unreachable(_)) => {
+            Err(error @ (WriteError::Unreachable(_) | WriteError::Passing { .. })) => {
                 warn!(%error, "unable to delete a Job that nobody waits for yet");
                 self.metrics.deleted(metrics::Outcome::Error);
-                Later::After(AFTER_TROUBLE)
+                Later::soon(&error)
             }
         }
     }

@@ -12,16 +12,14 @@
 
 mod capture;
 mod effects;
+mod pulse;
 mod reply;
 mod table;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     panic::AssertUnwindSafe,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
@@ -29,7 +27,7 @@ use futures::FutureExt;
 use runjob_core::{
     job::JobView,
     ledger::{Entry as LedgerEntry, Stamp},
-    lifecycle::{Decision, Presence, Stage, TokenState},
+    lifecycle::{Decision, Effect, Presence, Stage, TokenState},
 };
 use tokio::{
     sync::{Semaphore, mpsc},
@@ -41,6 +39,7 @@ use tracing::{Instrument, debug, error, info, info_span, warn};
 
 pub use effects::Effects;
 use effects::{Done, Outcome};
+pub use pulse::Pulse;
 use table::{Entry, JobId, MAX_HELD_OBJECTS, Table};
 
 use crate::{
@@ -60,50 +59,23 @@ const AFTER_PANIC: Duration = Duration::from_mins(1);
 
 /// Follows every Job of the group.
 pub struct Tracker {
-    /// What carries out decisions.
-    pub effects: Arc<Effects>,
-    /// Keeps the tasks alive.
-    pub heartbeats: Heartbeats,
-    /// Is told how many Jobs there are.
-    pub permits: Permits,
-    /// What is counted.
-    pub metrics: Arc<Metrics>,
-    /// The clock of all moments.
-    pub clock: Clock,
-    /// What `/live` and `/ready` look at.
-    pub pulse: Arc<Pulse>,
+    effects: Arc<Effects>,
+    heartbeats: Heartbeats,
+    permits: Permits,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+    pulse: Arc<Pulse>,
     table: Table,
     running: JoinSet<Done>,
-    /// How often each scope was listed.
+    /// How often a list of each scope has begun.
     listings: HashMap<Scope, u64>,
+    /// The scopes that have shown a complete list.
+    listed: HashSet<Scope>,
+    /// The Jobs that cannot be followed, and were told of.
+    told: HashSet<JobId>,
     /// Permits to keep whole objects.
     holds: Arc<Semaphore>,
     draining: bool,
-}
-
-/// The signs of life of the tracker.
-#[derive(Debug, Default)]
-pub struct Pulse {
-    ticked: AtomicU64,
-    scopes_listed: AtomicU64,
-}
-
-impl Pulse {
-    /// Whether the loop has turned lately.
-    pub fn is_beating(&self, clock: Clock) -> bool {
-        let ticked = Duration::from_millis(self.ticked.load(Ordering::Relaxed));
-        clock.now().0.saturating_sub(ticked) < TICK * 6
-    }
-
-    /// How many scopes have shown their first complete list.
-    pub fn scopes_listed(&self) -> u64 {
-        self.scopes_listed.load(Ordering::Relaxed)
-    }
-
-    fn tick(&self, clock: Clock) {
-        let millis = u64::try_from(clock.now().0.as_millis()).unwrap_or(u64::MAX);
-        self.ticked.store(millis, Ordering::Relaxed);
-    }
 }
 
 impl Tracker {
@@ -126,6 +98,8 @@ impl Tracker {
             table: Table::default(),
             running: JoinSet::new(),
             listings: HashMap::new(),
+            listed: HashSet::new(),
+            told: HashSet::new(),
             holds: Arc::new(Semaphore::new(MAX_HELD_OBJECTS)),
             draining: false,
         }
@@ -159,18 +133,26 @@ impl Tracker {
                 }
             }
         }
-        self.drain().await;
+        self.drain(watched).await;
     }
 
-    async fn drain(mut self) {
+    async fn drain(mut self, mut watched: mpsc::Receiver<Watched>) {
         let deadline = Instant::now() + DRAIN;
         info!(effects = self.running.len(), jobs = self.table.len(), "the tracker ends; its Jobs go on");
         self.draining = true;
-        while let Ok(Some(result)) = timeout_at(deadline, self.running.join_next()).await {
-            if let Ok(done) = result {
-                self.done(done);
+        let ended = async {
+            // A capture may still be waiting for its Job's last condition: without it the logs could not be reported, and the
+            // next worker would find the pods gone.
+            while !self.running.is_empty() || self.table.has_captures() {
+                tokio::select! {
+                    Some(Ok(done)) = self.running.join_next() => self.done(done),
+                    Some(news) = watched.recv() => self.watched(news),
+                    else => break,
+                }
             }
-        }
+        };
+        // What is not done by then is cut short.
+        let _ended = timeout_at(deadline, ended).await;
         let left = self.running.len();
         if left > 0 {
             warn!(left, "effects were cut short; the next worker begins them anew");
@@ -183,13 +165,14 @@ impl Tracker {
             Watched::Applied(scope, job) => self.applied(&scope, *job),
             Watched::Removed(_, job) => {
                 if let Ok(view) = &job.view {
+                    self.told.remove(&JobId::of(view));
                     self.update(&JobId::of(view), |entry| entry.progress.presence = Presence::Missing);
                 }
             }
             Watched::Listed(scope) => {
                 let listing = self.listings.get(&scope).copied().unwrap_or_default();
-                if listing == 1 {
-                    self.pulse.scopes_listed.fetch_add(1, Ordering::Relaxed);
+                if self.listed.insert(scope.clone()) {
+                    self.pulse.one_more_listed();
                 }
                 // Deletions that happened while the watch was broken arrive as nothing at all.
                 for id in self.table.unseen(&scope, listing) {
@@ -207,15 +190,19 @@ impl Tracker {
                 return;
             }
         };
-        let Some(stamp) = self.readable_stamp(&view) else { return };
         let id = JobId::of(&view);
         let seen = (scope.clone(), self.listings.get(scope).copied().unwrap_or_default());
-        let known = self.table.get_mut(&id).filter(|entry| entry.stamp.token == stamp.token);
+        // A stamp that was damaged since is no reason to let go of the task: it stands in the table.
+        let known = self.table.get_mut(&id).filter(|entry| match &view.entry {
+            LedgerEntry::Open(stamp) => stamp.token == entry.stamp.token,
+            LedgerEntry::None | LedgerEntry::Settled { .. } | LedgerEntry::Unreadable(_) => true,
+        });
         if let Some(entry) = known {
             entry.seen = seen;
             entry.progress.presence = Presence::Seen;
             entry.observe(view, job.object, &self.holds, self.clock);
         } else {
+            let Some(stamp) = self.readable_stamp(&view, &id) else { return };
             self.heartbeats.follow(&stamp.token, &stamp.source);
             let mut entry = Entry::new(stamp, view.clone(), seen);
             entry.observe(view, job.object, &self.holds, self.clock);
@@ -227,22 +214,25 @@ impl Tracker {
         self.step(&id);
     }
 
-    /// The stamp of a Job that this worker may touch.
-    fn readable_stamp(&mut self, view: &JobView) -> Option<Arc<Stamp>> {
-        match &view.entry {
-            LedgerEntry::Open(stamp) if self.effects.clients.serve(&stamp.source) => Some(Arc::new((**stamp).clone())),
-            LedgerEntry::Open(stamp) => {
-                warn!(job = %view.key, source = %stamp.source, "a Job of the group is of another account or region");
-                self.metrics.foreign_jobs.inc();
-                None
+    /// The stamp of a Job that this worker may touch. What it may not is told of once.
+    fn readable_stamp(&mut self, view: &JobView, id: &JobId) -> Option<Arc<Stamp>> {
+        let trouble = match &view.entry {
+            LedgerEntry::Open(stamp) if self.effects.clients.serve(&stamp.source) => {
+                return Some(Arc::new((**stamp).clone()));
             }
-            LedgerEntry::Unreadable(error) => {
+            LedgerEntry::None | LedgerEntry::Settled { .. } => return None,
+            trouble => trouble,
+        };
+        if self.told.insert(id.clone()) {
+            if let LedgerEntry::Unreadable(error) = trouble {
                 warn!(job = %view.key, %error, "the stamp of a Job cannot be read");
                 self.metrics.unreadable_stamps.inc();
-                None
+            } else {
+                warn!(job = %view.key, "a Job of the group is of another account or region");
+                self.metrics.foreign_jobs.inc();
             }
-            LedgerEntry::None | LedgerEntry::Settled { .. } => None,
         }
+        None
     }
 
     fn update(&mut self, id: &JobId, change: impl FnOnce(&mut Entry)) {
@@ -257,35 +247,37 @@ impl Tracker {
         let now = self.clock.now();
         let Some(entry) = self.table.get_mut(id) else { return };
         let decision = entry.decide(now);
-        match &decision {
-            Decision::Wait(None) => {}
-            Decision::Wait(Some(when)) => self.table.wake_at(id, *when),
+        let effect = match decision {
+            Decision::Wait(None) => return,
+            Decision::Wait(Some(when)) => {
+                self.table.wake_at(id, when);
+                return;
+            }
             Decision::Forget => {
                 if let Some(entry) = self.table.remove(id) {
                     debug!(job = %entry.view.key, "the Job has left the table");
                     self.heartbeats.stop(&entry.stamp.token);
                     self.count();
                 }
+                return;
             }
             // What is under way is brought to its end, reply and settling included; nothing else is begun any more.
-            Decision::Capture(_) | Decision::Delete | Decision::Confirm if self.draining => {}
-            effect => {
-                entry.begin(effect);
-                let work = self.effects.clone().carry_out(entry.work(effect));
-                let span = info_span!("job", job = %entry.view.key, owner = entry.stamp.owner.short());
-                let id = id.clone();
-                let name = format!("{effect:?}");
-                let guarded = async move {
-                    // One Job's bad luck must not become everybody's.
-                    let outcome = AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| {
-                        error!(effect = name, "an effect panicked");
-                        Outcome::Panicked
-                    });
-                    Done { id, outcome }
-                };
-                self.running.spawn(guarded.instrument(span));
-            }
-        }
+            Decision::Do(Effect::Capture(_) | Effect::Delete | Effect::Confirm) if self.draining => return,
+            Decision::Do(effect) => effect,
+        };
+        entry.begin(&effect);
+        let work = self.effects.clone().carry_out(entry.work(&effect));
+        let span = info_span!("job", job = %entry.view.key, owner = entry.stamp.owner.short());
+        let id = id.clone();
+        let guarded = async move {
+            // One Job's bad luck must not become everybody's.
+            let outcome = AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| {
+                error!(?effect, "an effect panicked");
+                Outcome::Panicked
+            });
+            Done { id, outcome }
+        };
+        self.running.spawn(guarded.instrument(span));
     }
 
     fn done(&mut self, done: Done) {
@@ -294,7 +286,7 @@ impl Tracker {
         let Some(entry) = self.table.get_mut(&id) else { return };
         match outcome {
             Outcome::Captured(captured) => {
-                entry.captured = Some(captured);
+                entry.captured = Arc::new(captured);
                 entry.progress.capture = Stage::Done;
             }
             Outcome::Replied(delivery) => {

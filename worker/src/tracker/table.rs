@@ -9,7 +9,7 @@ use std::{
 use runjob_core::{
     job::JobView,
     ledger::Stamp,
-    lifecycle::{Decision, Moment, Presence, Progress, Stage, step},
+    lifecycle::{DELETION_PATIENCE, Decision, Effect, Moment, Presence, Progress, Stage, TokenState, step},
     names::JobKey,
     token::TaskToken,
 };
@@ -48,7 +48,7 @@ pub(super) struct Entry {
     pub(super) stamp: Arc<Stamp>,
     pub(super) view: JobView,
     pub(super) progress: Progress,
-    pub(super) captured: Option<Captured>,
+    pub(super) captured: Arc<Captured>,
     /// The scope that it was last seen in, and the number of that scope's list.
     pub(super) seen: (Scope, u64),
     object: Option<(Arc<Value>, OwnedSemaphorePermit)>,
@@ -63,7 +63,7 @@ impl Entry {
             stamp,
             view,
             progress: Progress::default(),
-            captured: None,
+            captured: Arc::default(),
             seen,
             object: None,
             ended: None,
@@ -84,34 +84,37 @@ impl Entry {
         self.object = object.and_then(|object| Some((object, holds.clone().try_acquire_owned().ok()?)));
     }
 
-    pub(super) fn decide(&self, now: Moment) -> Decision {
+    pub(super) fn decide(&mut self, now: Moment) -> Decision {
+        if self.progress.deleting_since.is_some_and(|since| Moment(since.0 + DELETION_PATIENCE) <= now) {
+            // It is about to be reported as deleted: its logs have had their time.
+            self.job_ended.cancel();
+        }
         step(&self.view, &self.stamp, &self.progress, now)
     }
 
     /// Notes that the effect has begun.
-    pub(super) fn begin(&mut self, effect: &Decision) {
+    pub(super) fn begin(&mut self, effect: &Effect) {
         match effect {
-            Decision::Confirm => self.progress.presence = Presence::Confirming,
-            Decision::Capture(_) => self.progress.capture = Stage::Running,
-            Decision::Report(_) => self.progress.reply = Stage::Running,
-            Decision::Settle => self.progress.settle = Stage::Running,
-            Decision::Delete => self.progress.deletion = Stage::Running,
-            Decision::Wait(_) | Decision::Forget => {}
+            Effect::Confirm => self.progress.presence = Presence::Confirming,
+            Effect::Capture(_) => self.progress.capture = Stage::Running,
+            Effect::Report(_) => self.progress.reply = Stage::Running,
+            Effect::Settle => self.progress.settle = Stage::Running,
+            Effect::Delete => self.progress.deletion = Stage::Running,
         }
     }
 
     /// What carrying out a decision needs to know.
-    pub(super) fn work(&mut self, effect: &Decision) -> Work {
+    pub(super) fn work(&mut self, effect: &Effect) -> Work {
         let kind = match effect {
-            Decision::Capture(extent) => WorkKind::Capture { extent: *extent, job_ended: self.job_ended.clone() },
-            Decision::Report(verdict) => WorkKind::Report {
+            Effect::Capture(extent) => WorkKind::Capture { extent: *extent, job_ended: self.job_ended.clone() },
+            Effect::Report(verdict) => WorkKind::Report {
                 verdict: verdict.clone(),
                 object: self.object.take().map(|(object, _)| object),
-                captured: self.captured.take().unwrap_or_default(),
+                captured: self.captured.clone(),
             },
-            Decision::Settle => WorkKind::Settle,
-            Decision::Delete => WorkKind::Delete,
-            Decision::Confirm | Decision::Wait(_) | Decision::Forget => WorkKind::Confirm,
+            Effect::Settle => WorkKind::Settle,
+            Effect::Delete => WorkKind::Delete,
+            Effect::Confirm => WorkKind::Confirm,
         };
         Work { view: self.view.clone(), stamp: self.stamp.clone(), kind }
     }
@@ -119,13 +122,14 @@ impl Entry {
     /// The task is answered, or nobody takes an answer.
     pub(super) fn replied(&mut self, delivery: Delivery, clock: Clock, metrics: &Metrics) {
         self.progress.reply = Stage::Done;
+        self.captured = Arc::default();
         if let (Delivery::Accepted, Some(ended)) = (delivery, self.ended) {
             metrics.completed(ended.elapsed());
         }
         if delivery == Delivery::NotOurs && !self.view.phase.is_final() {
             // Nobody waits for a Job that still runs: its token has died, that is all.
             self.progress.reply = Stage::Again(clock.now());
-            self.progress.token = runjob_core::lifecycle::TokenState::Gone;
+            self.progress.token = TokenState::Gone;
         }
     }
 
@@ -140,6 +144,7 @@ impl Entry {
         }
         if progress.capture == Stage::Running {
             progress.capture = Stage::Done;
+            self.captured = Arc::new(Captured::failed());
         }
         if progress.presence == Presence::Confirming {
             progress.presence = Presence::Missing;
@@ -166,6 +171,11 @@ impl Table {
 
     pub(super) fn by_token(&self, token: &TaskToken) -> Option<JobId> {
         self.tokens.get(token).cloned()
+    }
+
+    /// Whether logs were captured that are not reported yet.
+    pub(super) fn has_captures(&self) -> bool {
+        self.entries.values().any(|entry| entry.progress.capture != Stage::Open && entry.progress.reply != Stage::Done)
     }
 
     /// Gives the entry that this one replaces.

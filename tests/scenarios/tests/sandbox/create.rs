@@ -1,8 +1,13 @@
 //! Creating a Job, once, whatever happens on the way.
 
+use std::time::Duration;
+
 use http::StatusCode;
-use runjob_sandbox::faults::Effect;
-use runjob_scenarios::{jobs::a_job, world::World};
+use runjob_sandbox::{faults::Effect, kube::Propagation};
+use runjob_scenarios::{
+    jobs::a_job,
+    world::{World, told},
+};
 use serde_json::json;
 
 #[tokio::test]
@@ -24,24 +29,43 @@ async fn a_create_whose_answer_is_lost_makes_one_job() {
     world.sandbox.kube.faults().plan("create jobs", Effect::CutAfterApply, 1);
     let result = world.run(&a_job("", "echo once").generated("lost-")).await.unwrap().output().unwrap();
     assert!(result["logs"].to_string().contains("once"));
-    // Before the create is repeated, the task is asked for: here it was answered in the meantime.
-    let beats = world.sandbox.sfn.recorder();
-    beats.wait_for(|r| r.iter().any(|r| r.kind == "SendTaskHeartbeat" && r.answered.is_some()).then_some(())).await;
     assert_eq!(world.sandbox.kubernetes().list("jobs", None).len(), 1);
     assert_eq!(world.sandbox.kube.recorder().of("create jobs").len(), 1);
     assert_eq!(world.violations(), [""; 0]);
 }
 
 #[tokio::test]
-async fn a_create_whose_answer_is_lost_finds_its_own_job() {
+async fn a_create_whose_answer_is_lost_is_looked_up_before_it_is_repeated() {
     let world = World::new().await.unwrap();
+    world.polls_held(1).await.unwrap();
+    // The watch has nothing to say for now.
+    world.sandbox.kubernetes().mute_watches(true);
     world.sandbox.kube.faults().plan("create jobs", Effect::CutAfterApply, 1);
-    let task = world.task(&a_job("x", "sleep 600").input());
-    let creates = world.sandbox.kube.recorder();
-    creates.wait_for(|r| r.iter().any(|r| r.kind == "get jobs" && r.answered.is_some()).then_some(())).await;
-    assert_eq!(creates.of("create jobs").len(), 2);
+    let task = world.task(&a_job("x", "echo once").input());
+    world.answered("get jobs").await.unwrap();
+    world.sandbox.kubernetes().mute_watches(false);
+    told(&task).await.unwrap().output().unwrap();
+    assert_eq!(world.sandbox.kube.recorder().of("create jobs").len(), 1);
     assert_eq!(world.sandbox.kubernetes().list("jobs", None).len(), 1);
-    assert_eq!(task.outcome(), None);
+}
+
+#[tokio::test]
+async fn a_job_that_has_run_and_gone_is_not_created_again() {
+    let world = World::new().await.unwrap();
+    world.polls_held(1).await.unwrap();
+    world.sandbox.kubernetes().mute_watches(true);
+    world.sandbox.kube.faults().plan("create jobs", Effect::CutAfterApply, 1);
+    // The look-up comes too late: meanwhile the Job was deleted, and its task has ended.
+    world.sandbox.kube.faults().plan("get jobs", Effect::Delay(Duration::from_millis(300)), 1);
+    let task = world.task(&a_job("x", "sleep 600").input());
+    world.job("x", |_| true).await.unwrap();
+    world.sandbox.kubernetes().delete("jobs", "default", "x", Propagation::Background).unwrap();
+    task.abort();
+    world.answered("SendTaskHeartbeat").await.unwrap();
+    world.sandbox.kubernetes().mute_watches(false);
+    world.ask(&a_job("y", "true").input()).await.unwrap().output().unwrap();
+    assert_eq!(world.sandbox.kube.recorder().of("create jobs").len(), 2);
+    assert_eq!(world.sandbox.kubernetes().get("jobs", "default", "x"), None);
 }
 
 #[tokio::test]

@@ -58,11 +58,11 @@ async fn the_admin_endpoint_tells_how_the_worker_is() {
     assert!(get(&address, "/ready").await.contains(" 200 OK\r\n"));
     let metrics = get(&address, "/metrics").await;
     for line in [
-        "runjob_creates_total{result=\"Succeeded\"} 1",
-        "runjob_replies_total{result=\"Succeeded\"} 1",
+        "runjob_creates_total{result=\"succeeded\"} 1",
+        "runjob_replies_total{result=\"succeeded\"} 1",
         "runjob_completion_to_reply_seconds_count 1",
         "runjob_in_flight_jobs 0",
-        "runjob_polls_total{result=\"Task\"} 1",
+        "runjob_polls_total{result=\"task\"} 1",
     ] {
         assert!(metrics.contains(line), "{line}\n{metrics}");
     }

@@ -1,9 +1,10 @@
 //! Tasks that end before their Job does.
 
-use runjob_sandbox::sfn::Clocks;
+use std::time::Duration;
+
+use runjob_sandbox::{record::Recorded, sfn::Clocks};
 use runjob_scenarios::{jobs::a_job, world::World};
 use serde_json::json;
-use std::time::Duration;
 
 const FAST: [&str; 2] = ["--heartbeat-interval", "200ms"];
 
@@ -54,12 +55,8 @@ async fn a_token_that_was_never_valid_deletes_nothing() {
     let forge = |job: &mut serde_json::Value| job["metadata"]["annotations"]["runjob/task-token"] = json!("foreign");
     world.sandbox.kubernetes().edit("jobs", "default", "x", forge).unwrap();
     let _second = world.sandbox.worker(&FAST).await.unwrap();
-    let beats = world.sandbox.sfn.recorder();
-    let refused = |requests: &[runjob_sandbox::record::Recorded]| {
-        let mut beats = requests.iter().filter(|request| request.kind == "SendTaskHeartbeat");
-        beats.find(|beat| beat.body.windows(7).any(|part| part == b"foreign") && beat.answered.is_some()).map(drop)
-    };
-    beats.wait_for(refused).await;
+    let foreign = |beat: &Recorded| beat.body.windows(7).any(|part| part == b"foreign");
+    world.request("SendTaskHeartbeat", foreign).await.unwrap();
     world.sandbox.kubernetes().create(a_job("later", "true").job()).unwrap();
     world.job("later", |job| job["status"]["succeeded"] == json!(1)).await.unwrap();
     assert_eq!(world.sandbox.kube.recorder().of("delete jobs").len(), 0);

@@ -1,0 +1,20 @@
+//! An error with its sources, in one line.
+
+use std::error::Error;
+
+/// The error and its sources, each once: some of them show their source themselves.
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = String::new();
+    for error in sources(error) {
+        let one = error.to_string();
+        if !text.contains(&one) {
+            text = if text.is_empty() { one } else { format!("{text}: {one}") };
+        }
+    }
+    text
+}
+
+/// The error, its source, the source of that, …
+pub(crate) fn sources<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error| (*error).source())
+}
