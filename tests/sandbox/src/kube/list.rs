@@ -36,7 +36,10 @@ pub(crate) fn list(state: &State, target: &Target, selector: &Selector, query: &
     let mut metadata = json!({"resourceVersion": version.to_string()});
     if rest > 0 {
         put(&mut metadata, &["continue"], Continue { version, after: last }.write());
-        put(&mut metadata, &["remainingItemCount"], rest);
+        // With a selector the real server does not count what is left.
+        if query.get("labelSelector").is_none() && query.get("fieldSelector").is_none() {
+            put(&mut metadata, &["remainingItemCount"], rest);
+        }
     }
     Ok(json!({
         "kind": format!("{}List", target.resource.kind()),

@@ -10,3 +10,4 @@ mod gone;
 mod logs;
 mod requests;
 mod success;
+mod trouble;
