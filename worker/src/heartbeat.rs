@@ -70,8 +70,9 @@ enum Command {
 struct Beat {
     source: ActivityArn,
     due: Due,
-    /// Whether this process has seen the service accept the token. Without that, `InvalidToken` says more about this
-    /// process than about the task.
+    /// Whether this process has seen the service accept a heartbeat for the token. Without that, `InvalidToken` says more
+    /// about this process, or about the service, than about the task: LocalStack says it of every task whose state has no
+    /// `HeartbeatSeconds`.
     trusted: bool,
     followed: bool,
     in_trouble: bool,
@@ -196,7 +197,7 @@ impl Table {
                 let due = self.plan(&token, self.interval());
                 self.beats.insert(
                     token,
-                    Beat { source, due, trusted: true, followed: false, in_trouble: false, hold: Some(signals) },
+                    Beat { source, due, trusted: false, followed: false, in_trouble: false, hold: Some(signals) },
                 );
             }
             Command::Release(token) => match self.beats.get_mut(&token) {
@@ -233,14 +234,18 @@ impl Table {
                 (Outcome::Accepted, Some(interval))
             }
             Err(SfnError::Gone(Gone::InvalidToken)) if !beat.trusted => {
-                error!(
-                    source = %beat.source,
-                    "a watched Job's token was invalid from the first heartbeat on; the Job is left alone: is this the \
-                     right account, region and endpoint?"
-                );
-                self.metrics.untrusted_tokens.inc();
-                self.remove(token);
-                (Outcome::Refused, None)
+                // Once per task is enough to know of it.
+                if !beat.in_trouble {
+                    error!(
+                        owner = OwnerKey::of_task(token).short(),
+                        source = %beat.source,
+                        "a task's token is invalid and was never accepted; its Job is left alone: is this the right account, \
+                         region and endpoint?"
+                    );
+                    self.metrics.untrusted_tokens.inc();
+                }
+                beat.in_trouble = true;
+                (Outcome::Refused, Some(interval))
             }
             Err(SfnError::Gone(_)) => {
                 let followed = beat.followed;

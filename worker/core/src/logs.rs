@@ -85,6 +85,8 @@ impl LogBuffer {
     pub fn finish(self) -> LogText {
         let mut head = self.head;
         let mut tail = Vec::from(self.tail);
+        let end = if tail.is_empty() { &mut head } else { &mut tail };
+        end.truncate(end.len() - kubelet_error(end));
         if self.dropped == 0 {
             head.append(&mut tail);
             return LogText { head: String::from_utf8_lossy(&head).into_owned(), cut: 0, tail: String::new() };
@@ -101,6 +103,14 @@ impl LogBuffer {
             tail: String::from_utf8_lossy(&tail).into_owned(),
         }
     }
+}
+
+/// How many bytes at the end are not the container's: when a container is removed while its log is followed, the kubelet
+/// ends the log with the error that it met (seen on Kubernetes 1.34), on a line of its own that does not end.
+fn kubelet_error(log: &[u8]) -> usize {
+    let last = log.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+    let is_error = last.starts_with(b"rpc error: code = NotFound desc = an error occurred when try to find container");
+    if is_error { last.len() } else { 0 }
 }
 
 /// How many bytes at the end are the beginning of a character.
@@ -264,6 +274,13 @@ mod tests {
         // Each of these takes two bytes, so both edges of the gap fall into the middle of one.
         let text = kept(6, &["äöüäöü".as_bytes()]);
         assert_eq!(text.text(), "ä\n[runjob: 8 bytes cut here]\nü");
+    }
+
+    #[test]
+    fn an_error_of_the_kubelet_at_the_end_is_not_the_containers() {
+        let error = "rpc error: code = NotFound desc = an error occurred when try to find container \"63\": not found";
+        assert_eq!(kept(1000, &[b"bye-now\n", error.as_bytes()]).text(), "bye-now\n");
+        assert_eq!(kept(1000, &[error.as_bytes(), b"\n"]).text(), format!("{error}\n"));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::{
     cluster::{Delivery, Exchanged, Fence, Unreachable, WriteError},
     heartbeat::Hold,
     retry::CALLS,
-    sfn::SfnError,
+    sfn::{Gone, SfnError},
 };
 
 /// How long an object of that name may take to go away.
