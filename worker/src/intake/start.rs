@@ -119,7 +119,8 @@ impl Intake {
             Found::Decided(attempt) => attempt,
             Found::Foreign => self.attempt(plan).await,
             Found::Nothing => match self.clients.heartbeat(&plan.stamp.source, &plan.stamp.token).await {
-                Ok(()) => self.attempt(plan).await,
+                // A token that was polled just now is valid: whoever says otherwise does not know.
+                Ok(()) | Err(SfnError::Gone(Gone::InvalidToken)) => self.attempt(plan).await,
                 Err(SfnError::Gone(_)) => Attempt::Done(Started::NobodyWaits),
                 Err(error) => Attempt::Later(Later {
                     patience: PATIENCE,
