@@ -13,7 +13,7 @@ use std::{
 use runjob_core::{arn::ActivityArn, owner::OwnerKey, token::TaskToken};
 use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, warn};
+use tracing::{debug, warn};
 
 use crate::{
     metrics::{Metrics, Outcome},
@@ -236,7 +236,7 @@ impl Table {
             Err(SfnError::Gone(Gone::InvalidToken)) if !beat.trusted => {
                 // Once per task is enough to know of it.
                 if !beat.in_trouble {
-                    error!(
+                    warn!(
                         owner = OwnerKey::of_task(token).short(),
                         source = %beat.source,
                         "a task's token is invalid and was never accepted; its Job is left alone: is this the right account, \
