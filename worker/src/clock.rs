@@ -1,6 +1,6 @@
 //! The clock that the core's [`Moment`]s are read from: tokio's, so that tests can pause it.
 
-use runjob_core::lifecycle::Moment;
+use runjob_core::progress::Moment;
 use tokio::time::Instant;
 
 /// Counts from the moment that it was made.

@@ -28,6 +28,7 @@ pub mod output;
 pub mod owner;
 pub mod plan;
 pub mod pod;
+pub mod progress;
 pub mod refusal;
 pub mod request;
 pub mod token;

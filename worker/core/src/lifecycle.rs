@@ -16,82 +16,12 @@ use crate::{
     job::{JobView, Phase},
     ledger::{Entry, Stamp},
     log_options::Retrieve,
+    progress::{Moment, Presence, Progress, Stage, TokenState},
     request::{Answer, OnTaskGone},
 };
 
 /// A Job that was deleted, but whose pods take longer than this to go, is reported as deleted all the same.
 pub const DELETION_PATIENCE: Duration = Duration::from_mins(1);
-
-/// A moment, as the time since some fixed start. The shell decides which.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Moment(pub Duration);
-
-/// What was done for a Job so far, and what became known beside the Job itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Progress {
-    /// Whether the Job is there.
-    pub presence: Presence,
-    /// Whether the task still waits.
-    pub token: TokenState,
-    /// The pods and their logs.
-    pub capture: Stage,
-    /// The reply to Step Functions.
-    pub reply: Stage,
-    /// The patch that takes the Job out of the watch.
-    pub settle: Stage,
-    /// The deletion of a Job that nobody waits for.
-    pub deletion: Stage,
-    /// When the Job was first seen with a `deletionTimestamp`.
-    pub deleting_since: Option<Moment>,
-}
-
-/// Whether the Job is there. The watch alone cannot say: a Job that lost its label looks deleted, too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Presence {
-    /// It is listed or watched.
-    #[default]
-    Seen,
-    /// The watch says that it is gone.
-    Missing,
-    /// A GET is under way.
-    Confirming,
-    /// A GET has found nothing, or another Job of that name.
-    Gone,
-}
-
-/// Whether the task still waits for the Job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum TokenState {
-    /// As far as is known.
-    #[default]
-    Alive,
-    /// A heartbeat was told that it does not.
-    Gone,
-}
-
-/// How far one of the things to do is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Stage {
-    /// Not begun.
-    #[default]
-    Open,
-    /// Under way.
-    Running,
-    /// To be tried again then.
-    Again(Moment),
-    /// Done.
-    Done,
-}
-
-impl Stage {
-    fn is_due(self, now: Moment) -> bool {
-        match self {
-            Self::Open => true,
-            Self::Again(when) => when <= now,
-            Self::Running | Self::Done => false,
-        }
-    }
-}
 
 /// What to do now.
 #[derive(Debug, Clone, PartialEq, Eq)]

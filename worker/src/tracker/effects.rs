@@ -5,8 +5,9 @@ use std::{sync::Arc, time::Duration};
 use runjob_core::{
     job::JobView,
     ledger::{self, Entry, Stamp},
-    lifecycle::{Extent, Moment, Presence, Stage, Verdict},
+    lifecycle::{Extent, Verdict},
     names::Group,
+    progress::{Moment, Presence, Stage},
 };
 use serde_json::Value;
 use tokio::sync::Semaphore;

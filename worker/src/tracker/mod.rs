@@ -27,7 +27,8 @@ use futures::FutureExt;
 use runjob_core::{
     job::JobView,
     ledger::{Entry as LedgerEntry, Stamp},
-    lifecycle::{Decision, Effect, Presence, Stage, TokenState},
+    lifecycle::{Decision, Effect},
+    progress::{Presence, Stage, TokenState},
 };
 use tokio::{
     sync::{Semaphore, mpsc},

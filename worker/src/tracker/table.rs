@@ -9,8 +9,9 @@ use std::{
 use runjob_core::{
     job::JobView,
     ledger::Stamp,
-    lifecycle::{DELETION_PATIENCE, Decision, Effect, Moment, Presence, Progress, Stage, TokenState, step},
+    lifecycle::{DELETION_PATIENCE, Decision, Effect, step},
     names::JobKey,
+    progress::{Moment, Presence, Progress, Stage, TokenState},
     token::TaskToken,
 };
 use serde_json::Value;
