@@ -14,6 +14,7 @@ use crate::{
     clock::Clock,
     cluster::Reachability,
     metrics::{self, Metrics},
+    sfn::Clients,
     tracker::Pulse,
 };
 
@@ -22,6 +23,8 @@ use crate::{
 pub struct Health {
     /// The tracker's signs of life.
     pub pulse: Arc<Pulse>,
+    /// Whether Step Functions takes polls.
+    pub clients: Clients,
     /// Whether the cluster answers.
     pub reachability: Reachability,
     /// What is counted.
@@ -48,15 +51,19 @@ async fn live(State(health): State<Health>) -> Response {
     }
 }
 
-/// Whether this replica does its work: its first lists are complete, and the cluster answers.
+/// Whether this replica does its work: its first lists are complete, the cluster answers, and polls are taken.
 async fn ready(State(health): State<Health>) -> Response {
     let unlisted = health.pulse.unlisted();
     if unlisted > 0 {
-        let waiting = format!("{unlisted} watches have not shown their first list yet\n");
+        let waiting = format!("the first list of Jobs is not complete yet (watches to go: {unlisted})\n");
         return (StatusCode::SERVICE_UNAVAILABLE, waiting).into_response();
     }
     if health.reachability.is_lost() {
         return (StatusCode::SERVICE_UNAVAILABLE, "the Kubernetes API does not answer\n").into_response();
+    }
+    if health.clients.polls_fail() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "Step Functions does not take polls: the log says why\n")
+            .into_response();
     }
     "ok\n".into_response()
 }

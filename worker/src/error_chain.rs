@@ -6,7 +6,8 @@ use std::error::Error;
 pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = String::new();
     for error in sources(error) {
-        let one = error.to_string();
+        // Some take several lines.
+        let one = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
         if !text.contains(&one) {
             text = if text.is_empty() { one } else { format!("{text}: {one}") };
         }

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{Args, ValueEnum};
 use runjob_core::{
     arn::ActivityArn,
-    names::{Group, NotAGroup},
+    names::{Group, NotAGroup, is_dns_label},
 };
 
 /// What a worker is told.
@@ -26,7 +26,7 @@ pub struct Settings {
     pub group: Option<Group>,
 
     /// A namespace to run Jobs in; repeat it for several. [default: every namespace that RBAC allows]
-    #[arg(long = "namespace", env = "RUNJOB_NAMESPACE", value_name = "NAMESPACE", value_delimiter = ',')]
+    #[arg(long = "namespace", env = "RUNJOB_NAMESPACE", value_name = "NAMESPACE", value_delimiter = ',', value_parser = namespace)]
     pub namespaces: Vec<String>,
 
     /// The most Jobs of the group at a time; beyond that no task is taken.
@@ -123,6 +123,10 @@ fn rate(text: &str) -> Result<u32, String> {
     number.filter(|rate| *rate > 0).ok_or_else(|| "expected a rate such as 100/s".to_owned())
 }
 
+fn namespace(text: &str) -> Result<String, String> {
+    if is_dns_label(text) { Ok(text.to_owned()) } else { Err("expected a namespace's name: a DNS label".to_owned()) }
+}
+
 fn error_name(text: &str) -> Result<String, String> {
     let fits = (1..=256).contains(&text.chars().count()) && !text.starts_with("States.");
     if fits { Ok(text.to_owned()) } else { Err("expected 1 to 256 characters, not beginning with States.".to_owned()) }
@@ -166,6 +170,7 @@ mod tests {
             "--heartbeat-rate=0/s",
             "--pollers=0",
             "--max-in-flight=0",
+            "--namespace=Bad_NS",
             "--job-failed-error=States.X",
         ] {
             assert!(settings(&[flag]).is_err(), "{flag}");

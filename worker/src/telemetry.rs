@@ -14,7 +14,12 @@ pub fn log_to_stderr(format: Option<LogFormat>) {
         .with_default_directive(LevelFilter::INFO.into())
         .with_env_var("RUNJOB_LOG")
         .from_env_lossy();
-    let own = filter_fn(|event| event.target().starts_with("runjob") || *event.level() <= LevelFilter::WARN);
+    // The client's own word on a failed request says less than the error that the worker logs.
+    let repeated = |target: &str| target.starts_with("kube_client::client::builder");
+    let own = filter_fn(move |event| {
+        let target = event.target();
+        target.starts_with("runjob") || (*event.level() <= LevelFilter::WARN && !repeated(target))
+    });
     let terminal = std::io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(terminal);
     let lines = match format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json }) {

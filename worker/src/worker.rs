@@ -68,11 +68,12 @@ impl Worker {
         let (lost_sender, lost) = mpsc::unbounded_channel();
         let (heartbeats, beat) = Heartbeats::new(clients.clone(), metrics.clone(), pace, lost_sender);
 
-        info!(%group, admin = %admin.local_addr()?, version = env!("CARGO_PKG_VERSION"), "the worker starts");
+        info!(%group, cluster = cluster.url(), admin = %admin.local_addr()?, version = env!("CARGO_PKG_VERSION"), "the worker starts");
         let mut background = JoinSet::new();
         background.spawn(beat);
         let health = Health {
             pulse: pulse.clone(),
+            clients: clients.clone(),
             reachability: cluster.reachability().clone(),
             metrics: metrics.clone(),
             clock,
@@ -144,7 +145,7 @@ async fn take_tasks(intake: Intake, drain: &CancellationToken) {
     }
     drop(intake);
     drain.cancelled().await;
-    info!(polls = polls.len(), "no new task is taken; polls in flight are awaited");
+    info!("no new task is taken; polls in flight are awaited");
     let ended = tokio::time::timeout(POLLS_END, async {
         while polls.join_next().await.is_some() {}
         under_way.close();

@@ -21,13 +21,14 @@ enum What {
     Pi,
     /// Run a workflow of your own
     ///
-    /// `Resource` may be native (`arn:aws:states:::eks:runJob.sync`, `runJob`, `call`) or the ARN of an activity. Images
+    /// `Resource` may be native (`arn:aws:states:::eks:runJob.sync`, `runJob`, `call`) or the ARN of the sandbox's activity,
+    /// arn:aws:states:us-east-1:123456789012:activity:runjob. Images
     /// stand for local programs: busybox, alpine, debian, ubuntu and bash for sh, perl, python, node, ruby.
     Run {
         /// The state machine, in the Amazon States Language
         workflow: PathBuf,
-        /// The execution's input, JSON
-        input: PathBuf,
+        /// The execution's input, JSON [default: {}]
+        input: Option<PathBuf>,
     },
 }
 
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
     }
     let workflow = match Command::parse().what {
         None | Some(What::Pi) => Ok(Workflow::pi()),
-        Some(What::Run { workflow, input }) => Workflow::read(&workflow, &input),
+        Some(What::Run { workflow, input }) => Workflow::read(&workflow, input.as_deref()),
     };
     let finished = workflow.and_then(|workflow| {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

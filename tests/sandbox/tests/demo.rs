@@ -3,7 +3,10 @@
 // For clippy: what stands beside a test may stop at an impossible value too.
 #![cfg(test)]
 
-use std::process::{Command, Output};
+use std::{
+    os::unix::fs::{PermissionsExt, symlink},
+    process::{Command, Output},
+};
 
 use num_bigint::BigUint;
 
@@ -61,6 +64,46 @@ fn the_articles_workflow_gives_2000_digits_of_pi_or_says_what_is_missing() {
         assert!(missing.iter().any(|line| shown.matches(line).count() == 1), "{shown}");
         assert!(!shown.contains("SUCCEEDED"), "{shown}");
     }
+}
+
+/// A folder with these programs, to be a `PATH`.
+fn programs(name: &str, perl: Option<&str>) -> std::path::PathBuf {
+    let folder = std::env::temp_dir().join(format!("runjob-demo-{name}-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = std::env::var_os("PATH").unwrap();
+    for program in ["sh", "rm", "cat"] {
+        let real = std::env::split_paths(&path).map(|path| path.join(program)).find(|path| path.exists()).unwrap();
+        symlink(real, folder.join(program)).unwrap();
+    }
+    if let Some(script) = perl {
+        std::fs::write(folder.join("perl"), script).unwrap();
+        std::fs::set_permissions(folder.join("perl"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    folder
+}
+
+fn demonstrated_with(programs: &std::path::Path) -> (Output, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_runjob-sandbox")).env("PATH", programs).output().unwrap();
+    std::fs::remove_dir_all(programs).unwrap();
+    let shown = String::from_utf8(output.stdout.clone()).unwrap();
+    (output, shown)
+}
+
+#[test]
+fn a_perl_that_cannot_run_the_articles_program_is_told_in_one_line() {
+    let broken =
+        "#!/bin/sh\necho \"Can't use an undefined value as an ARRAY reference at Calc.pm line 1049.\"\nexit 255\n";
+    let (output, shown) = demonstrated_with(&programs("broken", Some(broken)));
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(shown.matches("apt-get install libmath-bigint-perl").count(), 1, "{shown}");
+    assert!(!shown.contains("SUCCEEDED"), "{shown}");
+}
+
+#[test]
+fn a_machine_without_perl_is_told_so_in_one_line() {
+    let (output, shown) = demonstrated_with(&programs("none", None));
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(shown.matches("this machine has no perl: install it").count(), 1, "{shown}");
 }
 
 #[test]

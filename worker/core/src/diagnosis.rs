@@ -58,7 +58,8 @@ impl Diagnosis {
         if let Some(end) = ends.iter().find(|end| end.termination.exit_code != 0) {
             summary.push_str(&format!("; container {} of pod {} {}", end.container, end.pod, end.sentence()));
         }
-        Self { code, summary, hint: hint(code), retryable: false, containers }
+        let hint = ends.first().and_then(End::hint).unwrap_or_else(|| hint(code));
+        Self { code, summary, hint, retryable: false, containers }
     }
 
     /// A Job that somebody deleted before it had ended.
@@ -96,6 +97,15 @@ impl End<'_> {
     fn signal(&self) -> Option<i64> {
         let code = self.termination.exit_code;
         (129..=192).contains(&code).then_some(code - 128)
+    }
+
+    /// What shells and container runtimes mean by an exit code.
+    fn hint(&self) -> Option<&'static str> {
+        match self.termination.exit_code {
+            126 => Some("the command is not executable: look at its mode and its architecture"),
+            127 => Some("the command was not found: is it in the image, and on its PATH?"),
+            _ => None,
+        }
     }
 
     fn sentence(&self) -> String {
@@ -210,6 +220,12 @@ mod tests {
             "the Job failed with BackoffLimitExceeded (Job has reached the specified backoff limit); container main of \
              pod x-1 ended with exit code 3"
         );
+    }
+
+    #[test]
+    fn a_command_that_was_not_found_is_hinted_at() {
+        let diagnosis = Diagnosis::of_failed("BackoffLimitExceeded", "", &[pod("x-1", &ended(127, "Error"))]);
+        assert!(diagnosis.hint.starts_with("the command was not found"), "{}", diagnosis.hint);
     }
 
     #[test]

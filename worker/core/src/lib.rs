@@ -1,7 +1,7 @@
 //! The pure part of `runjob`: what a task asks for, what is written on its Job, what happens next, what is answered.
 //!
 //! Nothing in here does I/O, knows a clock, Kubernetes' client or the AWS SDK. Time comes in as an argument, decisions
-//! go out as values, and the shell around it (the worker, the Lambda function) carries them out.
+//! go out as values, and the shell around it carries them out.
 //!
 //! ```text
 //! input ─► request ─► plan ─► stamped Job              (intake)

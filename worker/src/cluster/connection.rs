@@ -26,6 +26,7 @@ pub struct Cluster {
     pub(super) api: Client,
     /// For logs: a quiet container may hold back even the response header.
     pub(super) logs: Client,
+    url: String,
     reachability: Reachability,
 }
 
@@ -33,7 +34,7 @@ pub struct Cluster {
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// Neither a kubeconfig nor the service account of a pod could be used.
-    #[error("unable to find out where the cluster is: {0}")]
+    #[error("unable to find out where the cluster is")]
     Configuration(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The client could not be made from it.
     #[error("unable to make a client for the cluster")]
@@ -62,6 +63,7 @@ impl Cluster {
     /// The cluster of that configuration.
     pub fn of(mut config: Config) -> Result<Self, ConnectError> {
         let reachability = Reachability::default();
+        let url = config.cluster_url.to_string();
         config.connect_timeout = Some(CONNECT);
         // The client's own policy repeats every request, POST too, up to 15 times and without a deadline.
         config.default_retry = false;
@@ -80,7 +82,12 @@ impl Cluster {
             .with_layer(&TimeoutLayer::new(RESPONSE_HEADER))
             .with_layer(&MapResultLayer::new(record))
             .build();
-        Ok(Self { api, logs, reachability })
+        Ok(Self { api, logs, url, reachability })
+    }
+
+    /// Where its API is.
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     /// Whether the cluster answers.

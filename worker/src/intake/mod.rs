@@ -31,7 +31,7 @@ use crate::{
     replies::Replies,
     retry::CALLS,
     settings::Settings,
-    sfn::{Clients, PolledTask, Reply},
+    sfn::{Clients, PolledTask, Reply, Trouble},
     tracker::Pulse,
 };
 
@@ -84,7 +84,11 @@ impl Intake {
                 Err(error) => {
                     drop(permit);
                     self.metrics.polled(Outcome::Error);
-                    warn!(%activity, %error, "unable to poll");
+                    // Ten polls fail for the same reason again and again; once is enough to know of it.
+                    match self.clients.poll_failed(&activity) {
+                        Trouble::New => warn!(%activity, %error, "unable to poll"),
+                        Trouble::Known => debug!(%activity, %error, "unable to poll"),
+                    }
                     let _drained = self.drain.run_until_cancelled(tokio::time::sleep(pauses.next(None))).await;
                 }
             }

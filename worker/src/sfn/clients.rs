@@ -35,6 +35,16 @@ struct Pair {
     poll: Client,
     control: Client,
     proven: AtomicBool,
+    polls_fail: AtomicBool,
+}
+
+/// Whether trouble has just begun or was there before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// The call before went well.
+    New,
+    /// It did not.
+    Known,
 }
 
 /// A token's activity is none of this worker's account and regions: it must not be touched.
@@ -71,6 +81,7 @@ impl Clients {
     pub(super) fn prove(&self, source: &ActivityArn) {
         if let Ok(pair) = self.pair(source) {
             pair.proven.store(true, Ordering::Relaxed);
+            pair.polls_fail.store(false, Ordering::Relaxed);
         }
     }
 
@@ -78,6 +89,17 @@ impl Clients {
     /// wrong account, region or endpoint.
     pub fn is_proven(&self, source: &ActivityArn) -> bool {
         self.pair(source).is_ok_and(|pair| pair.proven.load(Ordering::Relaxed))
+    }
+
+    /// A poll went wrong.
+    pub fn poll_failed(&self, activity: &ActivityArn) -> Trouble {
+        let known = self.pair(activity).is_ok_and(|pair| pair.polls_fail.swap(true, Ordering::Relaxed));
+        if known { Trouble::Known } else { Trouble::New }
+    }
+
+    /// Whether the latest poll anywhere went wrong.
+    pub fn polls_fail(&self) -> bool {
+        self.inner.regions.values().any(|pair| pair.polls_fail.load(Ordering::Relaxed))
     }
 
     fn pair(&self, arn: &ActivityArn) -> Result<&Pair, NoClient> {
@@ -104,6 +126,7 @@ impl Pair {
             poll: build(POLL_ATTEMPT, StalledStreamProtectionConfig::disabled()),
             control: build(CONTROL_ATTEMPT, StalledStreamProtectionConfig::enabled().build()),
             proven: AtomicBool::new(false),
+            polls_fail: AtomicBool::new(false),
         }
     }
 }

@@ -8,7 +8,7 @@ mod error;
 mod poll;
 mod reply;
 
-pub use clients::{Clients, NoClient};
+pub use clients::{Clients, NoClient, Trouble};
 pub use error::{Gone, SfnError};
 pub use poll::PolledTask;
 pub use reply::Reply;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use runjob_sandbox::kube::{Change, Kubernetes};
+use runjob_sandbox::kube::{self, Change, Kubernetes};
 use serde_json::Value;
 
 /// What perl prints when `bpi(2000)` meets a `Math::BigInt` that is broken under `bignum` (Debian 12's 1.999830).
@@ -48,7 +48,8 @@ impl fmt::Display for Obstacle {
         match self {
             Self::Image(image) if image == "perl" => write!(f, "this machine has no perl: install it. {INSTEAD}"),
             Self::Image(image) => {
-                write!(f, "no program of this machine stands for the image {image} (see --help of run)")
+                let known = kube::known_images().join(", ");
+                write!(f, "no program of this machine stands for the image {image}; the sandbox knows {known}")
             }
             Self::Perl => write!(
                 f,

@@ -12,6 +12,7 @@ use runjob_sandbox::{
     sandbox::{Config, Sandbox},
     sfn::{self, Execution, ExecutionStatus},
 };
+use serde_json::Value;
 use tokio::sync::broadcast::error::RecvError;
 
 use advice::Obstacle;
@@ -20,7 +21,7 @@ pub(crate) use screen::complain;
 use story::Story;
 
 /// The error of an execution that was stopped because it could never have ended.
-const STOPPED: &str = "Sandbox.Stopped";
+pub(crate) const STOPPED: &str = "Sandbox.Stopped";
 
 /// A workflow to run.
 pub(crate) struct Workflow {
@@ -50,15 +51,18 @@ impl Workflow {
         }
     }
 
-    /// One of the user's.
-    pub(crate) fn read(workflow: &Path, input: &Path) -> anyhow::Result<Self> {
-        let read =
-            |path: &Path| std::fs::read_to_string(path).with_context(|| format!("unable to read {}", path.display()));
+    /// One of the user's. Without an input it gets `{}`.
+    pub(crate) fn read(workflow: &Path, input: Option<&Path>) -> anyhow::Result<Self> {
+        let read = |path: &Path| {
+            let text = std::fs::read_to_string(path).with_context(|| format!("unable to read {}", path.display()))?;
+            serde_json::from_str::<Value>(&text).with_context(|| format!("{} is no JSON", path.display()))?;
+            anyhow::Ok(text)
+        };
         let name = workflow.file_name().and_then(|name| name.to_str()).and_then(|name| name.split('.').next());
         Ok(Self {
             name: name.filter(|name| !name.is_empty()).unwrap_or("workflow").to_owned(),
             definition: read(workflow)?,
-            input: read(input)?,
+            input: input.map_or_else(|| Ok("{}".to_owned()), read)?,
             leftovers: Leftovers::Any,
         })
     }
@@ -111,7 +115,6 @@ async fn tell(
                 if let Ok(change) = &change
                     && let Some(obstacle) = Obstacle::of(change, kube)
                 {
-                    screen.line(&format!("\n{obstacle}"));
                     sfn.stop_execution(&execution, Some(STOPPED), Some(&obstacle.to_string()))?;
                 }
                 show(screen, change.map(|change| story.of_change(&change)))?;

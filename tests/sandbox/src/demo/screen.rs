@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// The screen of one run.
 pub(crate) struct Screen {
@@ -21,8 +21,9 @@ pub(crate) fn complain(message: &str) {
 
 impl Screen {
     pub(crate) fn new() -> Self {
-        let spinner = stdout().is_terminal().then(|| {
-            let spinner = ProgressBar::new_spinner();
+        let can_draw = stdout().is_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb");
+        let spinner = can_draw.then(|| {
+            let spinner = ProgressBar::with_draw_target(None, ProgressDrawTarget::stdout());
             if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed_precise}  {msg}") {
                 spinner.set_style(style);
             }
@@ -35,7 +36,7 @@ impl Screen {
     /// Shows a line as it is.
     pub(crate) fn line(&self, text: &str) {
         match &self.spinner {
-            Some(spinner) => spinner.println(text),
+            Some(spinner) => spinner.suspend(|| println!("{text}")),
             None => println!("{text}"),
         }
     }

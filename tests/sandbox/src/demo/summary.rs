@@ -9,21 +9,28 @@ use runjob_sandbox::{
 };
 use serde_json::Value;
 
-use super::{screen::Screen, story::Story};
+use super::{STOPPED, screen::Screen, story::Story};
 
 /// Prints the summary. Gives the number of invariants that were violated.
 pub(crate) fn print(sandbox: &Sandbox, screen: &Screen, execution: &Execution, story: &Story) -> usize {
+    let mut last = None;
     for event in sandbox.step_functions().history(&execution.arn) {
         // The output of a later state may replace that of an earlier one: the article's DELETE does.
-        if let Event::StateExited { state_type: "Task", name, output } = &event.event {
-            screen.line(&format!("\noutput of the state {name}\n{}", pretty(output)));
+        if let Event::StateExited { state_type: "Task", name, output } = event.event {
+            screen.line(&format!("\noutput of the state {name}\n{}", pretty(&output)));
+            last = Some(output);
         }
     }
     match (&execution.output, &execution.error) {
+        (Some(output), _) if Some(output) == last.as_ref() => screen.line("\nthat is the output of the execution, too"),
         (Some(output), _) => screen.line(&format!("\noutput of the execution\n{}", pretty(output))),
         (None, Some(error)) => {
-            screen.line(&format!("\nerror   {error}"));
-            screen.line(&format!("cause   {}", execution.cause.as_deref().map_or_else(|| "none".to_owned(), pretty)));
+            let cause = execution.cause.as_deref().map_or_else(|| "none".to_owned(), pretty);
+            screen.line(&if error == STOPPED {
+                format!("\n{cause}")
+            } else {
+                format!("\nerror   {error}\ncause   {cause}")
+            });
         }
         (None, None) => {}
     }
@@ -54,7 +61,13 @@ fn pretty(json: &str) -> String {
 
 fn names(sandbox: &Sandbox, resource: &str) -> String {
     let objects = sandbox.kubernetes().list(resource, None);
-    let names: Vec<&str> = objects.iter().filter_map(|object| object.pointer("/metadata/name")?.as_str()).collect();
+    let name = |object: &Value| {
+        let name = object.pointer("/metadata/name")?.as_str()?;
+        // As a DELETE without a propagationPolicy leaves a Job's pods behind.
+        let orphaned = resource == "pods" && object.pointer("/metadata/ownerReferences").is_none();
+        Some(if orphaned { format!("{name} (orphaned by its Job's deletion)") } else { name.to_owned() })
+    };
+    let names: Vec<String> = objects.iter().filter_map(name).collect();
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 

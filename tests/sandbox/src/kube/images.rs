@@ -22,6 +22,11 @@ const IMAGES: [Image; 9] = [
     Image { name: "ruby", program: "ruby", default: &["ruby"] },
 ];
 
+/// The images that a local program can stand for.
+pub fn known_images() -> Vec<&'static str> {
+    IMAGES.iter().map(|image| image.name).collect()
+}
+
 /// The image, if it is known and its program is on this machine's `PATH`.
 pub(crate) fn find(reference: &str) -> Option<Image> {
     IMAGES.into_iter().find(|image| image.name == repository(reference)).filter(|image| on_path(image.program))

@@ -62,6 +62,7 @@ mod watch;
 
 pub use config::Config;
 pub use delete::Propagation;
+pub use images::known_images;
 pub use programs::{Container, OnTerm, Programs, Script, Scripts, Step};
 pub use status::Status;
 pub use store::{Change, ChangeKind};

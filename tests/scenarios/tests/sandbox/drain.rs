@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use runjob_sandbox::sfn::EmptyPoll;
 use runjob_scenarios::{
     jobs::a_job,
     process::WorkerProcess,
@@ -44,6 +45,19 @@ async fn jobs_go_on_without_their_worker_and_the_next_one_answers() {
     std::fs::remove_file(mark).unwrap();
     assert!(result["logs"].to_string().contains("finished"));
     assert_eq!(world.violations(), [""; 0]);
+}
+
+#[tokio::test]
+async fn an_empty_poll_is_no_task_however_it_is_written() {
+    for empty_poll in [EmptyPoll::Absent, EmptyPoll::Null, EmptyPoll::EmptyString] {
+        let mut config = World::holding_polls(Duration::from_millis(50));
+        config.sfn.empty_poll = empty_poll;
+        let mut world = World::with(config).await.unwrap();
+        world.start_worker(&["--pollers", "1"]).await.unwrap();
+        world.answered("GetActivityTask").await.unwrap();
+        world.run(&a_job("x", "true")).await.unwrap().output().unwrap();
+        assert_eq!(world.sandbox.kube.recorder().of("create jobs").len(), 1, "{empty_poll:?}");
+    }
 }
 
 #[tokio::test]
