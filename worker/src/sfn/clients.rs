@@ -81,7 +81,6 @@ impl Clients {
     pub(super) fn prove(&self, source: &ActivityArn) {
         if let Ok(pair) = self.pair(source) {
             pair.proven.store(true, Ordering::Relaxed);
-            pair.polls_fail.store(false, Ordering::Relaxed);
         }
     }
 
@@ -89,6 +88,14 @@ impl Clients {
     /// wrong account, region or endpoint.
     pub fn is_proven(&self, source: &ActivityArn) -> bool {
         self.pair(source).is_ok_and(|pair| pair.proven.load(Ordering::Relaxed))
+    }
+
+    /// A poll was taken.
+    pub(super) fn poll_went_well(&self, activity: &ActivityArn) {
+        self.prove(activity);
+        if let Ok(pair) = self.pair(activity) {
+            pair.polls_fail.store(false, Ordering::Relaxed);
+        }
     }
 
     /// A poll went wrong.

@@ -35,7 +35,7 @@ impl Clients {
         let request = self.poll(activity)?.get_activity_task();
         let answer = request.activity_arn(activity.as_str()).worker_name(worker_name).send().await;
         let answer = answer.map_err(|error| SfnError::of(&error))?;
-        self.prove(activity);
+        self.poll_went_well(activity);
         // No task: the token is absent, or empty; both have been seen.
         let Some(token) = answer.task_token.filter(|token| !token.is_empty()) else { return Ok(None) };
         let token = TaskToken::new(token).map_err(|error| SfnError::Passing(error.to_string()))?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use runjob_sandbox::sfn::EmptyPoll;
+use runjob_sandbox::{faults::Effect, sfn::EmptyPoll};
 use runjob_scenarios::{
     jobs::a_job,
     process::WorkerProcess,
@@ -80,6 +80,24 @@ async fn the_admin_endpoint_tells_how_the_worker_is() {
     ] {
         assert!(metrics.contains(line), "{line}\n{metrics}");
     }
+}
+
+#[tokio::test]
+async fn a_worker_whose_polls_fail_is_not_ready_until_one_is_taken() {
+    let world = World::with(World::holding_polls(Duration::from_millis(50))).await.unwrap();
+    world.sandbox.sfn.faults().plan("GetActivityTask", Effect::Refuse, 1);
+    world.sandbox.sfn.faults().plan("GetActivityTask", Effect::Delay(Duration::from_secs(5)), 1);
+    let worker = world.sandbox.worker(&["--pollers", "1"]).await.unwrap();
+    world.request("GetActivityTask", |poll| poll.status.is_none()).await.unwrap();
+    let address = worker.admin_url.strip_prefix("http://").unwrap().to_owned();
+    let polls = world.sandbox.sfn.recorder();
+    // The second poll is under way, the first has failed.
+    let second = polls.wait_for(|polls| (polls.len() > 1).then_some(()));
+    tokio::time::timeout(Duration::from_mins(1), second).await.unwrap();
+    assert!(get(&address, "/ready").await.contains("Step Functions does not take polls"));
+    world.request("GetActivityTask", |poll| poll.status.is_some()).await.unwrap();
+    world.run(&a_job("x", "true")).await.unwrap().output().unwrap();
+    assert!(get(&address, "/ready").await.contains(" 200 OK\r\n"));
 }
 
 async fn get(address: &str, path: &str) -> String {
