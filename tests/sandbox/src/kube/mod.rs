@@ -9,6 +9,9 @@
 //!
 //! The state is behind one lock that is never held over an `await`. The control loop works off every change in order,
 //! so a seed and the same requests under a paused clock give the same history.
+//!
+//! It has no `podFailurePolicy`, `backoffLimitPerIndex`, `maxFailedIndexes` and `successPolicy`, no server-side apply, RBAC and
+//! quota, no volumes, probes and resource limits; fields that it does not know are kept, where a real server drops them.
 
 use std::{
     future::Future,
