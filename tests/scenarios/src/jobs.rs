@@ -1,6 +1,35 @@
 //! Builders for requests.
 
+use std::path::PathBuf;
+
 use serde_json::{Value, json};
+
+/// Holds a Job back until it is opened. The file behind it goes with it.
+#[derive(Debug)]
+pub struct Gate(PathBuf);
+
+impl Gate {
+    /// A closed gate. The label keeps those of one test run apart.
+    pub fn closed(label: &str) -> Self {
+        Self(std::env::temp_dir().join(format!("runjob-{label}-{}", std::process::id())))
+    }
+
+    /// A Job that runs until the gate is open, and then prints `finished`.
+    pub fn job(&self, name: &str) -> JobRequest {
+        a_job(name, &format!("while [ ! -e {} ]; do sleep 0.05; done; echo finished", self.0.display()))
+    }
+
+    /// Lets the Job go on.
+    pub fn open(&self) -> std::io::Result<()> {
+        std::fs::write(&self.0, "")
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
 
 /// A request to run a Job, as a state's `Parameters` would make it.
 #[derive(Debug, Clone)]

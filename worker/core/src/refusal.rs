@@ -13,6 +13,11 @@ pub const PATIENCE: Duration = Duration::from_mins(15);
 /// How long an answer of 401 may last: an outage of the authentication service looks like one.
 pub const AUTHENTICATION_PATIENCE: Duration = Duration::from_secs(90);
 
+/// Whether an answer of that status to a read is worth asking again: throttled, or an error of the server.
+pub fn read_may_pass(status: u16) -> bool {
+    matches!(status, 429 | 500..=599)
+}
+
 /// Why a create was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {

@@ -9,6 +9,7 @@ use kube::client::Body;
 use runjob_core::{
     budget::shortened,
     logs::{ContainerLog, LogBuffer, LogText},
+    refusal::read_may_pass,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -95,9 +96,8 @@ impl Cluster {
                     return ContainerLog::Read(read(response.into_body(), log.limit, log.end).await);
                 }
                 Ok(response) => {
-                    let status = response.status();
-                    let passing = status.is_server_error() || status.as_u16() == 429;
-                    (format!("EKS.{}", status.as_u16()), refusal(response).await, passing)
+                    let status = response.status().as_u16();
+                    (format!("EKS.{status}"), refusal(response).await, read_may_pass(status))
                 }
                 Err(reason) => ("RunJob.ClusterUnreachable".to_owned(), reason, true),
             };

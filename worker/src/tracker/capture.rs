@@ -10,6 +10,7 @@ use runjob_core::{
     lifecycle::Extent,
     logs::{ContainerLog, Logs, PodLogs},
     pod::{PodView, Role},
+    refusal::read_may_pass,
 };
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -114,7 +115,7 @@ impl Capture<'_> {
                 Err(ListError::Refused(refused)) => {
                     let status = refused.answer.status;
                     let cause = refused.answer.envelope().to_string();
-                    (format!("EKS.{status}"), cause, refused.retry_after, status == 429 || status >= 500)
+                    (format!("EKS.{status}"), cause, refused.retry_after, read_may_pass(status))
                 }
                 Err(ListError::Unreachable(error)) => {
                     ("RunJob.ClusterUnreachable".to_owned(), error.to_string(), None, true)

@@ -166,8 +166,9 @@ impl Tracker {
             Watched::Applied(scope, job) => self.applied(&scope, *job),
             Watched::Removed(_, job) => {
                 if let Ok(view) = &job.view {
-                    self.told.remove(&JobId::of(view));
-                    self.update(&JobId::of(view), |entry| entry.progress.presence = Presence::Missing);
+                    let id = JobId::of(view);
+                    self.told.remove(&id);
+                    self.update(&id, |entry| entry.progress.presence = Presence::Missing);
                 }
             }
             Watched::Listed(scope) => {
@@ -292,8 +293,7 @@ impl Tracker {
             }
             Outcome::Replied(delivery) => {
                 entry.replied(delivery, self.clock, &self.metrics);
-                let token = entry.stamp.token.clone();
-                self.heartbeats.stop(&token);
+                self.heartbeats.stop(&entry.stamp.token);
             }
             Outcome::Settled(stage) => entry.progress.settle = stage.from(now),
             Outcome::Deleted(stage) => entry.progress.deletion = stage.from(now),

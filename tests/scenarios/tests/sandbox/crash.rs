@@ -1,7 +1,7 @@
 //! Workers that are killed.
 
 use runjob_scenarios::{
-    jobs::a_job,
+    jobs::{Gate, a_job},
     process::WorkerProcess,
     world::{World, told},
 };
@@ -12,17 +12,15 @@ const WORKER: &str = env!("CARGO_BIN_EXE_runjob-under-test");
 #[tokio::test]
 async fn a_worker_that_is_killed_while_a_job_runs_is_followed_by_one_that_answers() {
     let world = World::empty().await.unwrap();
-    let mark = std::env::temp_dir().join(format!("runjob-crash-{}", std::process::id()));
+    let gate = Gate::closed("crash");
     let first = WorkerProcess::start(WORKER, &world.sandbox, &[]).unwrap();
-    let script = format!("while [ ! -e {} ]; do sleep 0.05; done; echo finished", mark.display());
-    let task = world.task(&a_job("x", &script).input());
+    let task = world.task(&gate.job("x").input());
     world.job("x", |job| job["status"]["active"] == json!(1)).await.unwrap();
     first.kill().await.unwrap();
-    std::fs::write(&mark, "").unwrap();
+    gate.open().unwrap();
     world.job("x", |job| job["status"]["succeeded"] == json!(1)).await.unwrap();
     let _second = WorkerProcess::start(WORKER, &world.sandbox, &[]).unwrap();
     let result = told(&task).await.unwrap().output().unwrap();
-    std::fs::remove_file(mark).unwrap();
     assert!(result["logs"].to_string().contains("finished"), "{result}");
     // The second worker has it from a list, whose items say neither.
     assert_eq!((&result["apiVersion"], &result["kind"]), (&json!("batch/v1"), &json!("Job")));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use runjob_sandbox::{faults::Effect, sfn::EmptyPoll};
 use runjob_scenarios::{
-    jobs::a_job,
+    jobs::{Gate, a_job},
     process::WorkerProcess,
     world::{World, told},
 };
@@ -31,18 +31,16 @@ async fn a_task_that_arrives_after_sigterm_is_still_started() {
 #[tokio::test]
 async fn jobs_go_on_without_their_worker_and_the_next_one_answers() {
     let world = World::with(World::holding_polls(Duration::from_secs(1))).await.unwrap();
-    let mark = std::env::temp_dir().join(format!("runjob-drain-{}", std::process::id()));
+    let gate = Gate::closed("drain");
     let mut first = WorkerProcess::start(WORKER, &world.sandbox, &[]).unwrap();
-    let script = format!("while [ ! -e {} ]; do sleep 0.05; done; echo finished", mark.display());
-    let task = world.task(&a_job("x", &script).input());
+    let task = world.task(&gate.job("x").input());
     world.job("x", |job| job["status"]["ready"] == json!(1)).await.unwrap();
     first.terminate().await.unwrap();
     assert!(first.ended().await.unwrap().success());
     assert_eq!(world.sandbox.kubernetes().running_processes(), 1);
     let _second = WorkerProcess::start(WORKER, &world.sandbox, &[]).unwrap();
-    std::fs::write(&mark, "").unwrap();
+    gate.open().unwrap();
     let result = told(&task).await.unwrap().output().unwrap();
-    std::fs::remove_file(mark).unwrap();
     assert!(result["logs"].to_string().contains("finished"));
     assert_eq!(world.violations(), [""; 0]);
 }

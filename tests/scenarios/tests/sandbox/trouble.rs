@@ -3,18 +3,13 @@
 use http::StatusCode;
 use runjob_sandbox::faults::Effect;
 use runjob_scenarios::{
-    jobs::a_job,
+    jobs::{Gate, a_job},
     world::{World, told},
 };
 use serde_json::{Value, json};
 
 fn failing(status: StatusCode) -> Effect {
     Effect::Answer { status, retry_after: None, body: json!({"kind": "Status", "message": "not now"}).to_string() }
-}
-
-/// Runs until its file is there.
-fn a_waiting_job(mark: &std::path::Path) -> runjob_scenarios::jobs::JobRequest {
-    a_job("x", &format!("while [ ! -e {} ]; do sleep 0.05; done; echo finished", mark.display()))
 }
 
 #[tokio::test]
@@ -28,34 +23,32 @@ async fn a_worker_whose_first_list_fails_becomes_ready_all_the_same() {
 #[tokio::test]
 async fn a_stamp_that_is_damaged_while_the_job_runs_does_not_cost_the_answer() {
     let world = World::new().await.unwrap();
-    let mark = std::env::temp_dir().join(format!("runjob-damaged-{}", std::process::id()));
-    let task = world.task(&a_waiting_job(&mark).input());
+    let gate = Gate::closed("damaged");
+    let task = world.task(&gate.job("x").input());
     world.job("x", |job| job["status"]["ready"] == json!(1)).await.unwrap();
     let damage = |job: &mut Value| job["metadata"]["annotations"]["runjob/options"] = json!("{");
     world.sandbox.kubernetes().edit("jobs", "default", "x", damage).unwrap();
-    std::fs::write(&mark, "").unwrap();
+    gate.open().unwrap();
     let result = told(&task).await.unwrap().output().unwrap();
-    std::fs::remove_file(mark).unwrap();
     assert!(result["logs"].to_string().contains("finished"), "{result}");
 }
 
 #[tokio::test]
 async fn watches_that_end_and_versions_that_are_too_old_lose_nothing() {
     let world = World::new().await.unwrap();
-    let mark = std::env::temp_dir().join(format!("runjob-watches-{}", std::process::id()));
-    let task = world.task(&a_waiting_job(&mark).input());
+    let gate = Gate::closed("watches");
+    let task = world.task(&gate.job("x").input());
     world.job("x", |job| job["status"]["ready"] == json!(1)).await.unwrap();
     let kube = world.sandbox.kubernetes();
     kube.cut_watches();
     kube.mute_watches(true);
-    std::fs::write(&mark, "").unwrap();
+    gate.open().unwrap();
     world.job("x", |job| job["status"]["succeeded"] == json!(1)).await.unwrap();
     // What has happened meanwhile is not kept: only a list can tell.
     kube.forget_history();
     kube.mute_watches(false);
     kube.cut_watches();
     told(&task).await.unwrap().output().unwrap();
-    std::fs::remove_file(mark).unwrap();
 }
 
 #[tokio::test]
@@ -93,13 +86,12 @@ async fn an_answer_that_does_not_get_through_is_sent_again() {
 #[tokio::test]
 async fn no_more_jobs_run_at_a_time_than_are_allowed() {
     let world = World::new_with(&["--max-in-flight", "1"]).await.unwrap();
-    let mark = std::env::temp_dir().join(format!("runjob-limit-{}", std::process::id()));
-    let first = world.task(&a_waiting_job(&mark).input());
+    let gate = Gate::closed("limit");
+    let first = world.task(&gate.job("x").input());
     world.job("x", |job| job["status"]["ready"] == json!(1)).await.unwrap();
     let second = world.task(&a_job("y", "true").input());
     assert_eq!(world.sandbox.step_functions().waiting_polls(world.sandbox.activity()), 0);
-    std::fs::write(&mark, "").unwrap();
+    gate.open().unwrap();
     told(&first).await.unwrap().output().unwrap();
     told(&second).await.unwrap().output().unwrap();
-    std::fs::remove_file(mark).unwrap();
 }
