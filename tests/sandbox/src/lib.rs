@@ -12,6 +12,7 @@
 //!
 //! The sandbox imitates what the worker touches and no more; breadth comes from the real backends of the scenarios.
 
+pub mod access;
 pub mod faults;
 pub mod front;
 pub mod kube;

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_sfn::config::{Credentials, SharedCredentialsProvider};
 use clap::Parser;
 use runjob::{cluster::Cluster, settings::Settings, worker::Worker};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
+    access::{self, StepFunctionsAccess},
     front::Front,
     kube::{self, Kubernetes},
     serve::{Served, serve},
@@ -83,26 +82,16 @@ impl Sandbox {
 
     /// A kubeconfig that leads to the Kubernetes API.
     pub fn kubeconfig(&self) -> String {
-        serde_json::json!({
-            "apiVersion": "v1",
-            "kind": "Config",
-            "current-context": "sandbox",
-            "clusters": [{"name": "sandbox", "cluster": {"server": self.kube_url()}}],
-            "contexts": [{"name": "sandbox", "context": {"cluster": "sandbox", "user": "sandbox"}}],
-            "users": [{"name": "sandbox", "user": {}}],
-        })
-        .to_string()
+        access::kubeconfig(&self.kube_url(), None, None)
     }
 
     /// The environment in which an AWS client finds Step Functions here.
     pub fn aws_environment(&self) -> [(&'static str, String); 5] {
-        [
-            ("AWS_ENDPOINT_URL", self.sfn_url()),
-            ("AWS_REGION", self.region.clone()),
-            ("AWS_ACCESS_KEY_ID", "sandbox".to_owned()),
-            ("AWS_SECRET_ACCESS_KEY", "sandbox".to_owned()),
-            ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
-        ]
+        self.sfn_access().environment()
+    }
+
+    fn sfn_access(&self) -> StepFunctionsAccess {
+        StepFunctionsAccess { url: self.sfn_url(), region: self.region.clone(), key: "sandbox".to_owned() }
     }
 
     /// Starts a worker in this process, with these flags beside the ones that lead it here.
@@ -110,21 +99,11 @@ impl Sandbox {
         let own = ["runjob", "--activity-arn", self.activity.as_str(), "--admin-addr", "127.0.0.1:0"];
         let settings = Flags::try_parse_from(own.iter().chain(flags))?.settings;
         let cluster = Cluster::of(::kube::Config::new(self.kube_url().parse()?))?;
-        let worker = Worker::new(settings, self.sdk_config().await, cluster).await?;
+        let worker = Worker::new(settings, self.sfn_access().sdk_config().await, cluster).await?;
         let admin_url = format!("http://{}", worker.admin_addr()?);
         let drain = CancellationToken::new();
         let running = AbortOnDropHandle::new(tokio::spawn(worker.run(drain.clone())));
         Ok(RunningWorker { admin_url, drain, running })
-    }
-
-    async fn sdk_config(&self) -> SdkConfig {
-        let credentials = Credentials::new("sandbox", "sandbox", None, None, "sandbox");
-        aws_config::defaults(BehaviorVersion::latest())
-            .endpoint_url(self.sfn_url())
-            .region(Region::new(self.region.clone()))
-            .credentials_provider(SharedCredentialsProvider::new(credentials))
-            .load()
-            .await
     }
 
     /// Step Functions itself.

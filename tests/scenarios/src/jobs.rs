@@ -31,6 +31,14 @@ impl Drop for Gate {
     }
 }
 
+/// Stands for the scenario's own directory on the machine.
+pub const SCRATCH: &str = "{scratch}";
+
+/// A Job that runs until [`crate::scenario::Act::OpenGate`], and then prints `finished`.
+pub fn a_gated_job(name: &str) -> JobRequest {
+    a_job(name, &format!("until [ -e {SCRATCH}/go ]; do sleep 0.1; done; echo finished")).with_scratch()
+}
+
 /// A request to run a Job, as a state's `Parameters` would make it.
 #[derive(Debug, Clone)]
 pub struct JobRequest {
@@ -48,7 +56,12 @@ pub fn a_job(name: &str, script: &str) -> JobRequest {
                 "metadata": {"name": name},
                 "spec": {
                     "backoffLimit": 0,
-                    "template": {"spec": {"restartPolicy": "Never", "containers": [container("main", script)]}},
+                    "template": {"spec": {
+                        "restartPolicy": "Never",
+                        // A shell as process 1 takes no notice of SIGTERM.
+                        "terminationGracePeriodSeconds": 5,
+                        "containers": [container("main", script)],
+                    }},
                 },
             },
         }),
@@ -70,6 +83,18 @@ impl JobRequest {
         self
     }
 
+    /// Sets the namespace, unless the request names one.
+    #[must_use]
+    pub fn in_namespace(self, namespace: &str) -> Self {
+        if self.request.get("Namespace").is_some() { self } else { self.with("/Namespace", namespace) }
+    }
+
+    /// Adds an init container.
+    #[must_use]
+    pub fn and_init_container(self, name: &str, script: &str) -> Self {
+        self.with("/Job/spec/template/spec/initContainers", json!([container(name, script)]))
+    }
+
     /// Adds a container.
     #[must_use]
     pub fn and_container(mut self, name: &str, script: &str) -> Self {
@@ -84,6 +109,26 @@ impl JobRequest {
     #[must_use]
     pub fn generated(self, prefix: &str) -> Self {
         self.with("/Job/metadata", json!({ "generateName": prefix }))
+    }
+
+    /// Lets all containers see the scenario's own directory on the machine, under the same path as outside. The sandbox's are
+    /// local processes, and see it anyway.
+    #[must_use]
+    pub fn with_scratch(mut self) -> Self {
+        let pod = self.request.pointer_mut("/Job/spec/template/spec").and_then(Value::as_object_mut);
+        if let Some(pod) = pod {
+            let place = json!({"path": SCRATCH, "type": "DirectoryOrCreate"});
+            pod.insert("volumes".to_owned(), json!([{"name": "scratch", "hostPath": place}]));
+            for container in pod.get_mut("containers").and_then(Value::as_array_mut).into_iter().flatten() {
+                container["volumeMounts"] = json!([{"name": "scratch", "mountPath": SCRATCH}]);
+            }
+        }
+        self
+    }
+
+    /// A state's `Parameters` that make this request.
+    pub fn parameters(&self) -> Value {
+        self.request.clone()
     }
 
     /// The input of the task.

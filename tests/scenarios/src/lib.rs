@@ -1,5 +1,20 @@
-//! What the scenarios are told in: a world with a worker, Jobs to run in it, and what came of them.
+//! What the behaviour of `runjob` is told in.
+//!
+//! [`scenario`] holds a behaviour as data, the same for every [`backend`]; [`play`] plays it through the public APIs of Kubernetes
+//! and Step Functions alone, with the worker as a process of its own. [`world`] is for what only the sandbox can show: requests
+//! that are counted, answers that are lost.
 
+mod api;
+pub mod backend;
+pub mod check;
+mod execution;
 pub mod jobs;
+mod line;
+mod patience;
+pub mod play;
 pub mod process;
+pub mod report;
+mod rights;
+pub mod scenario;
+mod stage;
 pub mod world;

@@ -1,44 +1,76 @@
 //! The worker as a process of its own.
 
-use std::{path::PathBuf, process::ExitStatus, process::Stdio, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
 
 use anyhow::Context;
 use runjob_sandbox::sandbox::Sandbox;
 use tokio::{
-    io::{AsyncBufReadExt, BufReader, Lines},
+    io::{AsyncBufReadExt, BufReader},
     process::{Child, ChildStderr, Command},
+    sync::watch,
 };
 
 /// A worker that runs as a process. Killed when it is dropped.
 pub struct WorkerProcess {
     child: Child,
-    log: Lines<BufReader<ChildStderr>>,
+    log: watch::Receiver<String>,
     kubeconfig: PathBuf,
 }
 
+/// What a worker is led to.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// Its activity.
+    pub activity: String,
+    /// The text of its kubeconfig.
+    pub kubeconfig: String,
+    /// Where its AWS client finds Step Functions.
+    pub environment: Vec<(&'static str, String)>,
+    /// Tells the kubeconfigs of a test run apart.
+    pub label: String,
+}
+
+impl Surroundings {
+    /// Both services of a sandbox.
+    pub fn of(sandbox: &Sandbox) -> Self {
+        Self {
+            activity: sandbox.activity().to_owned(),
+            kubeconfig: sandbox.kubeconfig(),
+            environment: sandbox.aws_environment().into(),
+            // Each sandbox has a port of its own.
+            label: sandbox.kube_url().rsplit(':').next().unwrap_or_default().to_owned(),
+        }
+    }
+}
+
 impl WorkerProcess {
-    /// Starts `program`, the worker's binary, against a sandbox.
-    pub fn start(program: &str, sandbox: &Sandbox, flags: &[&str]) -> anyhow::Result<Self> {
-        // The port makes the name: each sandbox has one of its own.
-        let port = sandbox.kube_url().rsplit(':').next().unwrap_or_default().to_owned();
-        let kubeconfig = std::env::temp_dir().join(format!("runjob-scenario-{}-{port}", std::process::id()));
-        std::fs::write(&kubeconfig, sandbox.kubeconfig()).context("unable to write a kubeconfig")?;
-        let mut child = Command::new(program)
-            .args(["worker", "--activity-arn", sandbox.activity(), "--admin-addr", "127.0.0.1:0"])
+    /// Starts `program`, the worker's binary.
+    pub fn start(program: impl AsRef<Path>, surroundings: &Surroundings, flags: &[&str]) -> anyhow::Result<Self> {
+        let name = format!("runjob-scenario-{}-{}", std::process::id(), surroundings.label);
+        let kubeconfig = std::env::temp_dir().join(name);
+        std::fs::write(&kubeconfig, &surroundings.kubeconfig).context("unable to write a kubeconfig")?;
+        let mut child = Command::new(program.as_ref())
+            .args(["worker", "--activity-arn", &surroundings.activity, "--admin-addr", "127.0.0.1:0"])
             .args(flags)
             .arg("--kubeconfig")
             .arg(&kubeconfig)
-            .envs(sandbox.aws_environment())
+            .envs(surroundings.environment.iter().cloned())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("unable to start {program}"))?;
-        let log = BufReader::new(child.stderr.take().context("the worker has no stderr")?).lines();
+            .with_context(|| format!("unable to start {}", program.as_ref().display()))?;
+        let stderr = child.stderr.take().context("the worker has no stderr")?;
+        let (written, log) = watch::channel(String::new());
+        tokio::spawn(keep(stderr, written));
         Ok(Self { child, log, kubeconfig })
     }
 
     /// `kill -9`.
-    pub async fn kill(mut self) -> anyhow::Result<()> {
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
         self.child.kill().await.context("unable to kill the worker")
     }
 
@@ -50,23 +82,35 @@ impl WorkerProcess {
         Ok(())
     }
 
-    /// Waits until a line of its log contains `words`.
-    pub async fn says(&mut self, words: &str) -> anyhow::Result<()> {
-        let said = async {
-            while let Some(line) = self.log.next_line().await? {
-                if line.contains(words) {
-                    return Ok(());
-                }
-            }
-            anyhow::bail!("the worker ended without saying {words}")
-        };
-        tokio::time::timeout(Duration::from_mins(1), said).await.with_context(|| format!("nobody says {words}"))?
+    /// Waits until its log contains `words`.
+    pub async fn says(&self, words: &str) -> anyhow::Result<()> {
+        let mut log = self.log.clone();
+        let said = log.wait_for(|log| log.contains(words));
+        let said = tokio::time::timeout(Duration::from_mins(1), said).await;
+        said.with_context(|| format!("nobody says {words}"))?
+            .with_context(|| format!("the worker ended without saying {words}"))?;
+        Ok(())
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.log.borrow().clone()
     }
 
     /// Waits for its end.
     pub async fn ended(&mut self) -> anyhow::Result<ExitStatus> {
         let ended = tokio::time::timeout(Duration::from_mins(2), self.child.wait());
         ended.await.context("the worker does not end")?.context("unable to wait for the worker")
+    }
+}
+
+async fn keep(stderr: ChildStderr, log: watch::Sender<String>) {
+    let mut lines = BufReader::new(stderr).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        log.send_modify(|log| {
+            log.push_str(&line);
+            log.push('\n');
+        });
     }
 }
 

@@ -149,11 +149,20 @@ fn report(progress: &Progress, verdict: Verdict, now: Moment) -> Decision {
     }
 }
 
+/// Whether a Job stays when its task has ended without it: nothing of it runs any more, or its task never waited for its end,
+/// or that was asked for.
+pub fn outlives_its_task(view: &JobView, stamp: &Stamp) -> bool {
+    view.phase.is_final() || stamp.answer == Answer::WhenCreated || stamp.options.on_task_gone == OnTaskGone::Detach
+}
+
 /// The task has ended without its Job: stopped, timed out, or answered before a crash that came before the settling.
 fn nobody_waits(view: &JobView, stamp: &Stamp, progress: &Progress, now: Moment) -> Decision {
-    let stays = view.phase.is_final()
-        || stamp.answer == Answer::WhenCreated
-        || stamp.options.on_task_gone == OnTaskGone::Detach;
+    if view.deleting || matches!(progress.deletion, Stage::Running | Stage::Done) {
+        // It lingers until its pods are gone, and may become `Failed` by that. Nobody is left to settle it for; settled, it
+        // would not be counted any more while it runs.
+        return Decision::Wait(None);
+    }
+    let stays = outlives_its_task(view, stamp);
     let (stage, decision) = if stays {
         (progress.settle, Decision::Do(Effect::Settle))
     } else {
@@ -161,7 +170,7 @@ fn nobody_waits(view: &JobView, stamp: &Stamp, progress: &Progress, now: Moment)
     };
     match stage {
         Stage::Again(when) if when > now => Decision::Wait(Some(when)),
-        stage if stage.is_due(now) && (stays || !view.deleting) => decision,
+        stage if stage.is_due(now) => decision,
         _ => Decision::Wait(None),
     }
 }
@@ -287,6 +296,24 @@ mod tests {
         let mut detached = a_stamp();
         detached.options.on_task_gone = OnTaskGone::Detach;
         assert_eq!(decide_with(&detached, &a_job(), gone), Decision::Do(Effect::Settle));
+    }
+
+    #[test]
+    fn a_deleted_job_is_waited_for_until_the_watch_lets_go_of_it() {
+        let gone = Progress { token: TokenState::Gone, ..Progress::default() };
+        let deleted = Progress { deletion: Stage::Done, ..gone };
+        let failed = || failing().failed("BackoffLimitExceeded");
+        for lingering in [a_job(), failing(), failed()] {
+            // By this tracker, or by another.
+            assert_eq!(decide(&lingering.deleting(), gone), Decision::Wait(None));
+        }
+        for deletion in [Stage::Running, Stage::Done] {
+            assert_eq!(decide(&failed(), Progress { deletion, ..gone }), Decision::Wait(None));
+        }
+        let missing = Progress { presence: Presence::Missing, ..deleted };
+        assert_eq!(decide(&a_job().deleting(), missing), Decision::Do(Effect::Confirm));
+        let gone = Progress { presence: Presence::Gone, ..deleted };
+        assert_eq!(decide(&a_job().deleting(), gone), Decision::Forget);
     }
 
     #[test]

@@ -12,6 +12,9 @@ use crate::{
 /// What the line that names a cut takes at most, after escaping.
 const CUT_MARK: usize = 64;
 
+/// The longest line at the end of a log that is looked at as a whole, to see whose it is.
+const LAST_LINE: usize = 1024;
+
 /// The logs of a Job.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Logs {
@@ -63,16 +66,25 @@ pub struct LogBuffer {
     head: Vec<u8>,
     tail: VecDeque<u8>,
     dropped: u64,
+    /// The last bytes so far: whose they are is seen only when nothing follows.
+    last: VecDeque<u8>,
 }
 
 impl LogBuffer {
     /// A buffer that keeps `limit` bytes: the first and the last half of that.
     pub fn new(limit: usize) -> Self {
-        Self { half: limit / 2, head: Vec::new(), tail: VecDeque::new(), dropped: 0 }
+        Self { half: limit / 2, head: Vec::new(), tail: VecDeque::new(), dropped: 0, last: VecDeque::new() }
     }
 
     /// Takes in the next bytes.
     pub fn push(&mut self, bytes: &[u8]) {
+        self.last.extend(bytes);
+        let settled = self.last.len().saturating_sub(LAST_LINE);
+        let settled: Vec<u8> = self.last.drain(..settled).collect();
+        self.keep(&settled);
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
         let (first, rest) = bytes.split_at(bytes.len().min(self.half.saturating_sub(self.head.len())));
         self.head.extend(first);
         self.tail.extend(rest);
@@ -82,11 +94,11 @@ impl LogBuffer {
     }
 
     /// The log as text. Bytes that are no UTF-8 become U+FFFD.
-    pub fn finish(self) -> LogText {
-        let mut head = self.head;
-        let mut tail = Vec::from(self.tail);
-        let end = if tail.is_empty() { &mut head } else { &mut tail };
-        end.truncate(end.len() - kubelet_error(end));
+    pub fn finish(mut self) -> LogText {
+        let mut last = Vec::from(std::mem::take(&mut self.last));
+        last.truncate(last.len() - kubelet_error(&last));
+        self.keep(&last);
+        let (mut head, mut tail) = (self.head, Vec::from(self.tail));
         if self.dropped == 0 {
             head.append(&mut tail);
             return LogText { head: String::from_utf8_lossy(&head).into_owned(), cut: 0, tail: String::new() };
@@ -281,6 +293,9 @@ mod tests {
         let error = "rpc error: code = NotFound desc = an error occurred when try to find container \"63\": not found";
         assert_eq!(kept(1000, &[b"bye-now\n", error.as_bytes()]).text(), "bye-now\n");
         assert_eq!(kept(1000, &[error.as_bytes(), b"\n"]).text(), format!("{error}\n"));
+        // However little is kept.
+        let text = kept(10, &[b"abcdefghijklmnopqrstuvwxyz\n", error.as_bytes()]);
+        assert_eq!(text.text(), "abcde\n[runjob: 17 bytes cut here]\nwxyz\n");
     }
 
     #[test]

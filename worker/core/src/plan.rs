@@ -7,6 +7,7 @@ use crate::{
     arn::ActivityArn,
     job::JobView,
     ledger::{self, Entry, Options, Stamp},
+    lifecycle::outlives_its_task,
     manifest::metadata_mut,
     names::{Group, JobKey},
     owner::{OwnerKey, SpecHash},
@@ -28,13 +29,18 @@ pub struct Plan {
 }
 
 /// What an existing Job of the planned name is to this plan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Relation {
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Relation<'a> {
     /// The Job of this very plan: an earlier create reached the server, only its answer was lost.
     Ours,
     /// This plan's Job, and its task is answered already.
     OursAndSettled,
-    /// Somebody else's.
+    /// The unfinished Job of another task of the group: an earlier attempt of this one's state, as a rule. If nobody waits for
+    /// that task any more, the Job is to go, and makes room.
+    Predecessor(&'a Stamp),
+    /// On its way out, whoever's it is.
+    Leaving,
+    /// Somebody else's, and it stays.
     Foreign,
 }
 
@@ -65,19 +71,30 @@ impl Plan {
     }
 
     /// What the Job that has the planned name is to this plan.
-    pub fn relation(&self, found: &JobView) -> Relation {
+    pub fn relation<'a>(&self, found: &'a JobView) -> Relation<'a> {
         let same = |owner: &OwnerKey, hash: &SpecHash| *owner == self.stamp.owner && *hash == self.stamp.spec_hash;
         match &found.entry {
             Entry::Open(stamp) if same(&stamp.owner, &stamp.spec_hash) => Relation::Ours,
             Entry::Settled { owner, spec_hash } if same(owner, spec_hash) => Relation::OursAndSettled,
+            _ if found.deleting => Relation::Leaving,
+            Entry::Open(stamp) if self.succeeds(found, stamp) => Relation::Predecessor(stamp),
             _ => Relation::Foreign,
         }
+    }
+
+    /// Whether this plan may take the place of another task's Job, once nobody waits for that task.
+    fn succeeds(&self, found: &JobView, stamp: &Stamp) -> bool {
+        stamp.owner != self.stamp.owner && self.is_of_group(found) && !outlives_its_task(found, stamp)
+    }
+
+    fn is_of_group(&self, job: &JobView) -> bool {
+        job.group.as_deref() == Some(self.group.as_str())
     }
 
     /// Whether the created Job carries the stamp unchanged. Admission that strips labels or annotations would make the Job
     /// invisible to the watch, or unanswerable. The error says what is different.
     pub fn check_stamp(&self, created: &JobView) -> Result<(), String> {
-        let labelled = created.group.as_deref() == Some(self.group.as_str());
+        let labelled = self.is_of_group(created);
         let difference = match &created.entry {
             Entry::Open(stamp) if **stamp == self.stamp && labelled => return Ok(()),
             Entry::Open(_) if !labelled => "the label runjob/group is gone, or another".to_owned(),
@@ -95,8 +112,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        fixtures::a_job,
-        request::{self, Request, Strictness},
+        fixtures::{a_job, a_stamp},
+        request::{self, Answer, OnTaskGone, Request, Strictness},
     };
 
     fn plan(input: &Value, token: &str) -> Plan {
@@ -129,9 +146,53 @@ mod tests {
     #[test]
     fn an_existing_job_is_ours_when_owner_and_spec_are() {
         let plan = plan(&input(&json!({"name": "x"})), "a");
-        assert_eq!(plan.relation(&JobView::of(&created(&plan)).unwrap()), Relation::Ours);
-        assert_eq!(plan.relation(&a_job().view()), Relation::Foreign);
+        let ours = JobView::of(&created(&plan)).unwrap();
+        assert_eq!(plan.relation(&ours), Relation::Ours);
+        let settled = |owner: &OwnerKey| {
+            let (owner, spec_hash) = (owner.clone(), plan.stamp.spec_hash.clone());
+            JobView { entry: Entry::Settled { owner, spec_hash }, ..ours.clone() }
+        };
+        assert_eq!(plan.relation(&settled(&plan.stamp.owner)), Relation::OursAndSettled);
+        assert_eq!(plan.relation(&settled(&a_stamp().owner)), Relation::Foreign);
         assert_eq!(plan.relation(&a_job().unstamped().view()), Relation::Foreign);
+    }
+
+    #[test]
+    fn only_an_unfinished_job_of_the_group_that_would_go_with_its_task_is_a_predecessor() {
+        let plan = plan(&input(&json!({"name": "x"})), "a");
+        let stamped = |change: fn(&mut Stamp)| {
+            let mut stamp = a_stamp();
+            change(&mut stamp);
+            a_job().stamped(&stamp).view()
+        };
+        let running = a_job().view();
+        assert_eq!(plan.relation(&running), Relation::Predecessor(&a_stamp()));
+        let failing = a_job().condition("FailureTarget", "True", "BackoffLimitExceeded").view();
+        assert_eq!(plan.relation(&failing), Relation::Predecessor(&a_stamp()));
+        let cases = [
+            ("of another group", JobView { group: Some("other".to_owned()), ..running.clone() }),
+            ("of no group", JobView { group: None, ..running.clone() }),
+            ("unreadable", JobView { entry: ledger::read(&json!({"annotations": {"runjob/v": "2"}})), ..running }),
+            ("complete", a_job().complete().view()),
+            ("failed", a_job().failed("DeadlineExceeded").view()),
+            ("detached", stamped(|stamp| stamp.options.on_task_gone = OnTaskGone::Detach)),
+            ("only started", stamped(|stamp| stamp.answer = Answer::WhenCreated)),
+            ("this task's, with another spec", {
+                let (own, other) = (plan.stamp.clone(), a_stamp().spec_hash);
+                a_job().stamped(&Stamp { spec_hash: other, ..own }).view()
+            }),
+        ];
+        for (what, view) in cases {
+            assert_eq!(plan.relation(&view), Relation::Foreign, "{what}");
+        }
+    }
+
+    #[test]
+    fn whatever_is_on_its_way_out_is_waited_for() {
+        let plan = plan(&input(&json!({"name": "x"})), "a");
+        for leaving in [a_job(), a_job().unstamped(), a_job().complete()] {
+            assert_eq!(plan.relation(&leaving.deleting().view()), Relation::Leaving);
+        }
     }
 
     #[test]

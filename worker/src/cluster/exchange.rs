@@ -14,6 +14,8 @@ use crate::error_chain::{chain, sources};
 
 /// The longest that a request and the whole of its answer may take: the response header's time, and some for the body.
 const DEADLINE: Duration = Duration::from_secs(45);
+/// How long to wait before an answer that is not to be believed is asked for again.
+const UNSETTLED_PAUSE: Duration = Duration::from_secs(1);
 /// The longest body that is read: far beyond what a result could carry, short of what hurts.
 const MAX_BODY: usize = 16 * 1024 * 1024;
 
@@ -82,8 +84,19 @@ impl Ask {
 }
 
 impl Cluster {
-    /// Sends a request. An answer is an answer, whatever its status.
+    /// Sends a request. An answer is an answer, whatever its status; only a 403 of an API server that has just come back is not,
+    /// and nothing was done then.
     pub(super) async fn exchange(&self, ask: &Ask) -> Result<Exchanged, Unreachable> {
+        loop {
+            let exchanged = self.exchange_once(ask).await?;
+            if self.reachability().is_settled(exchanged.answer.status) {
+                return Ok(exchanged);
+            }
+            tokio::time::sleep(UNSETTLED_PAUSE).await;
+        }
+    }
+
+    async fn exchange_once(&self, ask: &Ask) -> Result<Exchanged, Unreachable> {
         let failed = |reason: String, delivery| Unreachable { operation: ask.operation.clone(), reason, delivery };
         let request = ask.request().map_err(|error| failed(error.to_string(), Delivery::NotSent))?;
         let exchange = async {

@@ -78,8 +78,9 @@ impl Cluster {
         }
     }
 
-    /// Deletes the very Job that was looked at; its pods go too. The propagation is always named: the server's default for
-    /// Jobs leaves the pods behind.
+    /// Deletes the very Job that was looked at, after its pods: it stays, with a `deletionTimestamp`, until they are gone. So
+    /// where its name is free, nothing of it runs any more, and the next Job of that name cannot meet it. The propagation is
+    /// always named: the server's default for Jobs leaves the pods behind.
     pub async fn delete(&self, view: &JobView, fence: Fence) -> Result<(), WriteError> {
         let preconditions = match fence {
             Fence::Job => json!({"uid": view.uid}),
@@ -88,7 +89,7 @@ impl Cluster {
         let options = json!({
             "kind": "DeleteOptions",
             "apiVersion": "v1",
-            "propagationPolicy": "Background",
+            "propagationPolicy": "Foreground",
             "preconditions": preconditions,
         });
         let ask = Ask::new(format!("delete the Job {}", view.key), Method::DELETE, uri_of(&view.key));

@@ -8,10 +8,12 @@ use http_body_util::{BodyExt, Limited};
 use kube::client::Body;
 use runjob_core::{
     budget::shortened,
+    failure::ErrorName,
     logs::{ContainerLog, LogBuffer, LogText},
     refusal::read_may_pass,
 };
 use tokio_util::sync::CancellationToken;
+use tracing::debug;
 
 use super::{
     Cluster,
@@ -19,8 +21,8 @@ use super::{
 };
 use crate::{error_chain::chain, retry::CALLS};
 
-/// How often a log is asked for before the entry says that it could not be read. Short: the task waits.
-const ATTEMPTS: u32 = 4;
+/// How often a log that is refused, or breaks off, is asked for again. Not often: the task waits.
+const REPETITIONS: u32 = 3;
 /// The longest silence of a log that is followed while its Job has not ended: a container may be silent for as long as its
 /// grace period, and a quiet one holds back even the response header.
 const SILENCE: Duration = Duration::from_mins(5);
@@ -80,36 +82,65 @@ impl LogEnd<'_> {
     }
 }
 
+/// What came of one attempt.
+enum Once {
+    Read(LogText),
+    BrokeOff(LogText),
+    Refused {
+        passing: bool,
+        error: String,
+        cause: String,
+    },
+    /// The API is away.
+    Away(String),
+}
+
 /// Nothing came for too long.
 #[derive(Debug, thiserror::Error)]
 #[error("it was silent for too long")]
 struct Silent;
 
 impl Cluster {
-    /// Reads a log. A log that cannot be read is a result, too: it never fails a task.
+    /// Reads a log. A log that cannot be read is a result, too: it never fails a task. One that breaks off is read anew, and while
+    /// the API is away it is waited for.
     pub async fn log(&self, log: LogRequest<'_>) -> ContainerLog {
         let mut pauses = CALLS.pauses();
-        let mut attempt = 1;
+        let mut left = REPETITIONS;
+        // The pod may be gone before it can be read anew.
+        let mut broken = None;
         loop {
-            let (error, cause, passing) = match self.open(&log).await {
-                Ok(response) if response.status().is_success() => {
-                    return ContainerLog::Read(read(response.into_body(), log.limit, log.end).await);
+            match self.read_once(&log).await {
+                Once::Read(text) => return ContainerLog::Read(text),
+                Once::BrokeOff(text) if left == 0 => return ContainerLog::Read(text),
+                Once::BrokeOff(text) => {
+                    broken = Some(text);
+                    left -= 1;
                 }
-                Ok(response) => {
-                    let status = response.status().as_u16();
-                    (format!("EKS.{status}"), refusal(response).await, read_may_pass(status))
+                Once::Refused { passing, error, cause } => {
+                    if !passing || left == 0 {
+                        return broken.map_or(ContainerLog::Unreadable { error, cause }, ContainerLog::Read);
+                    }
+                    left -= 1;
                 }
-                Err(reason) => ("RunJob.ClusterUnreachable".to_owned(), reason, true),
-            };
-            if !passing || attempt == ATTEMPTS {
-                return ContainerLog::Unreadable { error, cause };
+                Once::Away(reason) => debug!(reason, "unable to read a log yet"),
             }
-            attempt += 1;
             tokio::time::sleep(pauses.next(None)).await;
         }
     }
 
-    async fn open(&self, log: &LogRequest<'_>) -> Result<Response<Body>, String> {
+    async fn read_once(&self, log: &LogRequest<'_>) -> Once {
+        match self.open(log).await {
+            Ok(response) if response.status().is_success() => read(response.into_body(), log.limit, log.end).await,
+            Ok(response) => {
+                let status = response.status().as_u16();
+                let passing = read_may_pass(status) || !self.reachability().is_settled(status);
+                Once::Refused { passing, error: format!("EKS.{status}"), cause: refusal(response).await }
+            }
+            Err(other) => other,
+        }
+    }
+
+    async fn open(&self, log: &LogRequest<'_>) -> Result<Response<Body>, Once> {
         let mut query = format!("container={}", escape(log.container));
         if matches!(log.end, LogEnd::OfContainer { .. }) {
             query.push_str("&follow=true");
@@ -121,33 +152,42 @@ impl Cluster {
         }
         let uri = format!("/api/v1/namespaces/{}/pods/{}/log?{query}", escape(log.namespace), escape(log.pod));
         let request =
-            Ask::new("read a log".to_owned(), Method::GET, uri).request().map_err(|error| error.to_string())?;
+            Ask::new("read a log".to_owned(), Method::GET, uri).request().map_err(|error| unreachable(&error))?;
         let sent = self.logs.send(request);
         match log.end.within_silence(sent).await {
-            Ok(response) => response.map_err(|error| chain(&error)),
-            Err(silent) => Err(silent.to_string()),
+            Ok(response) => response.map_err(|error| Once::Away(chain(&error))),
+            // The API is there, a node may not be: that is not waited for without end.
+            Err(silent) => Err(unreachable(&silent)),
         }
     }
 }
 
-/// Takes in a log until it ends. One that breaks off says so in its last line.
-async fn read(mut body: Body, limit: usize, end: LogEnd<'_>) -> LogText {
+fn unreachable(reason: &dyn std::error::Error) -> Once {
+    let error = ErrorName::ClusterUnreachable.to_string();
+    Once::Refused { passing: true, error, cause: shortened(&reason.to_string(), MAX_CAUSE) }
+}
+
+/// Takes in a log until it ends.
+async fn read(mut body: Body, limit: usize, end: LogEnd<'_>) -> Once {
     let mut buffer = LogBuffer::new(limit);
     loop {
-        let broken = match end.within_silence(body.frame()).await {
-            Ok(None) => break,
+        match end.within_silence(body.frame()).await {
+            Ok(None) => return Once::Read(buffer.finish()),
             Ok(Some(Ok(frame))) => {
                 if let Some(bytes) = frame.data_ref() {
                     buffer.push(bytes);
                 }
-                continue;
             }
-            Ok(Some(Err(error))) => chain(&error),
-            Err(silent) => silent.to_string(),
-        };
-        buffer.push(format!("\n[runjob: the log broke off here: {broken}]\n").as_bytes());
-        break;
+            Ok(Some(Err(error))) => return Once::BrokeOff(broken_off(buffer, &chain(&error))),
+            // It would be as silent again.
+            Err(silent) => return Once::Read(broken_off(buffer, &silent.to_string())),
+        }
     }
+}
+
+/// Says in its last line that there should be more.
+fn broken_off(mut buffer: LogBuffer, reason: &str) -> LogText {
+    buffer.push(format!("\n[runjob: the log broke off here: {reason}]\n").as_bytes());
     buffer.finish()
 }
 

@@ -12,40 +12,60 @@ use crate::retry::WATCH;
 
 /// How long the API may be silent before no more tasks are taken: what is polled then could not be started.
 const GRACE: Duration = Duration::from_secs(10);
+/// How long an API server that was away may not know its own rules: it begins to answer before it has read RBAC's, and forbids
+/// what it will allow a moment later (seen on Kubernetes 1.34).
+const SETTLING: Duration = Duration::from_secs(15);
 
-/// Since when the API has not answered.
+/// Whether the API answers, and since when not.
 #[derive(Debug, Clone, Default)]
 pub struct Reachability(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    silent_since: Mutex<Option<Instant>>,
+    state: Mutex<State>,
     changed: watch::Sender<()>,
+}
+
+/// What was heard of the API last.
+#[derive(Debug, Clone, Copy, Default)]
+enum State {
+    /// Nothing that would have been missed.
+    #[default]
+    Steady,
+    /// It has not answered since then.
+    Silent(Instant),
+    /// It answers again since then.
+    Back(Instant),
 }
 
 impl Reachability {
     pub(super) fn record(&self, answered: bool) {
-        let mut silent_since = self.0.silent_since.lock().unwrap_or_else(PoisonError::into_inner);
-        let was_silent = silent_since.is_some();
-        if answered {
-            *silent_since = None;
-        } else {
-            silent_since.get_or_insert_with(Instant::now);
-        }
-        drop(silent_since);
-        if was_silent == answered {
-            self.0.changed.send_replace(());
-        }
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        *state = match (*state, answered) {
+            (State::Silent(_), true) => State::Back(Instant::now()),
+            (State::Steady | State::Back(_), false) => State::Silent(Instant::now()),
+            (State::Silent(_), false) | (State::Steady | State::Back(_), true) => return,
+        };
+        drop(state);
+        self.0.changed.send_replace(());
+    }
+
+    fn state(&self) -> State {
+        *self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_silent(&self) -> bool {
-        self.0.silent_since.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        matches!(self.state(), State::Silent(_))
     }
 
     /// Whether the API has been silent for longer than the grace.
     pub fn is_lost(&self) -> bool {
-        let silent_since = *self.0.silent_since.lock().unwrap_or_else(PoisonError::into_inner);
-        silent_since.is_some_and(|since| since.elapsed() > GRACE)
+        matches!(self.state(), State::Silent(since) if since.elapsed() > GRACE)
+    }
+
+    /// Whether an answer of that status is one to believe. A 403 is not, while the API has only just come back.
+    pub(super) fn is_settled(&self, status: u16) -> bool {
+        status != 403 || !matches!(self.state(), State::Back(since) if since.elapsed() <= SETTLING)
     }
 
     /// Waits until the API is not lost.
@@ -92,6 +112,18 @@ mod tests {
         assert!(!reach.is_lost());
         tokio::time::advance(Duration::from_secs(1)).await;
         assert!(reach.is_lost());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_403_is_believed_unless_the_api_has_only_just_come_back() {
+        let reach = Reachability::default();
+        reach.record(true);
+        assert!(reach.is_settled(403));
+        reach.record(false);
+        reach.record(true);
+        assert!(!reach.is_settled(403) && reach.is_settled(404));
+        tokio::time::advance(SETTLING * 2).await;
+        assert!(reach.is_settled(403));
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! permit ─► poll ─► request ─► plan ─► POST Job ─► the tracker sees it on the watch
-//!                      │                 └ refused: SendTaskFailure
+//!                      │                 ├ refused: SendTaskFailure
+//!                      │                 └ the name is taken: by a predecessor whose task is gone? ─► DELETE it, POST
 //!                      └ call ─► answer: SendTaskSuccess / SendTaskFailure
 //! ```
 
 mod call;
 mod patience;
+mod predecessor;
 mod start;
 
 use std::sync::Arc;

@@ -10,15 +10,19 @@ use runjob_core::{
 };
 use tracing::warn;
 
-use super::{Intake, patience::Patience};
+use super::{
+    Intake,
+    patience::Patience,
+    predecessor::{Predecessor, Succession},
+};
 use crate::{
     cluster::{Delivery, Exchanged, Fence, Unreachable, WriteError},
-    heartbeat::Hold,
+    heartbeat::{Hold, Verdict},
     retry::CALLS,
-    sfn::{Gone, SfnError},
 };
 
-/// How long an object of that name may take to go away.
+/// How long an object of that name may take to go away. Its pods may use up their grace period: 30 s unless they say
+/// otherwise, seldom more than a minute or so. Beyond that, a node is lost as a rule, and nobody knows how long.
 const GOING_PATIENCE: Duration = Duration::from_mins(2);
 
 /// What came of it.
@@ -65,8 +69,8 @@ impl Intake {
         let mut existence = Existence::Impossible;
         loop {
             let attempt = match existence {
-                Existence::Impossible => self.attempt(plan).await,
-                Existence::Possible => self.find_or_attempt(plan).await,
+                Existence::Impossible => self.attempt(plan, hold).await,
+                Existence::Possible => self.find_or_attempt(plan, hold).await,
             };
             let later = match attempt {
                 Attempt::Done(started) => return started,
@@ -82,50 +86,63 @@ impl Intake {
             warn!(error = %later.failure.error, cause = %later.failure.message(), "unable to create the Job yet");
             // Only between attempts: a request under way may create the Job, and then the tracker has to know.
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+                biased;
                 // The watch shows it: it was created.
                 () = hold.followed() => return Started::Created,
                 () = hold.gone() => return Started::NobodyWaits,
+                () = tokio::time::sleep(pause) => {}
             }
         }
     }
 
-    async fn attempt(&self, plan: &Plan) -> Attempt {
+    async fn attempt(&self, plan: &Plan, hold: &Hold) -> Attempt {
         let exchanged = match self.cluster.create(plan).await {
             Ok(exchanged) => exchanged,
             Err(unreachable) => return later(&unreachable),
         };
         match Refusal::of(&exchanged.answer) {
             None => self.verify(plan, &exchanged).await,
-            Some(Refusal::NameTaken) => match self.find(plan).await {
-                Found::Decided(attempt) => attempt,
-                Found::Foreign => Attempt::Done(Started::Failed(exchanged.answer.failure())),
-                // It has gone in the meantime: the name is free.
-                Found::Nothing => Attempt::Later(Later {
-                    patience: PATIENCE,
-                    after: None,
-                    failure: exchanged.answer.failure(),
-                    existence: Existence::Impossible,
-                }),
-            },
+            Some(Refusal::NameTaken) => self.look_into(plan, exchanged.answer.failure(), hold).await,
             Some(refusal) => refused(refusal, &exchanged),
         }
     }
 
+    /// The name is taken. By whom? Unless there is a way around it, the task fails with that very conflict.
+    async fn look_into(&self, plan: &Plan, conflict: TaskFailure, hold: &Hold) -> Attempt {
+        let (patience, after) = match self.find(plan).await {
+            Found::Decided(attempt) => return attempt,
+            Found::Foreign => return Attempt::Done(Started::Failed(conflict)),
+            Found::Predecessor(predecessor) => match self.succeed(&predecessor, hold).await {
+                Succession::MakesRoom => (GOING_PATIENCE, None),
+                Succession::Undecided(after) => (PATIENCE, after),
+                Succession::Refused => return Attempt::Done(Started::Failed(conflict)),
+                Succession::NobodyWaits => return Attempt::Done(Started::NobodyWaits),
+            },
+            Found::Leaving => (GOING_PATIENCE, None),
+            // It has gone in the meantime: the name is free.
+            Found::Nothing => (PATIENCE, None),
+        };
+        Attempt::Later(Later { patience, after, failure: conflict, existence: Existence::Impossible })
+    }
+
     /// An earlier attempt may have made the Job. If so, it is there; or it has run, its task is answered, and somebody has
     /// deleted it since. Created once more, it would run twice.
-    async fn find_or_attempt(&self, plan: &Plan) -> Attempt {
+    async fn find_or_attempt(&self, plan: &Plan, hold: &Hold) -> Attempt {
         match self.find(plan).await {
             Found::Decided(attempt) => attempt,
-            Found::Foreign => self.attempt(plan).await,
-            Found::Nothing => match self.clients.heartbeat(&plan.stamp.source, &plan.stamp.token).await {
+            Found::Foreign | Found::Predecessor(_) | Found::Leaving => self.attempt(plan, hold).await,
+            Found::Nothing => match self.heartbeats.ask(&plan.stamp.token, &plan.stamp.source).await {
                 // A token that was polled just now is valid: whoever says otherwise does not know.
-                Ok(()) | Err(SfnError::Gone(Gone::InvalidToken)) => self.attempt(plan).await,
-                Err(SfnError::Gone(_)) => Attempt::Done(Started::NobodyWaits),
-                Err(error) => Attempt::Later(Later {
+                Verdict::Alive | Verdict::Unproven => self.attempt(plan, hold).await,
+                Verdict::Gone => Attempt::Done(Started::NobodyWaits),
+                Verdict::Unknown => Attempt::Later(Later {
                     patience: PATIENCE,
                     after: None,
-                    failure: TaskFailure::saying(ErrorName::ClusterUnreachable, error.to_string()),
+                    failure: TaskFailure::saying(
+                        ErrorName::ClusterUnreachable,
+                        "the answer to the create is lost, and Step Functions does not say whether anybody waits"
+                            .to_owned(),
+                    ),
                     existence: Existence::Possible,
                 }),
             },
@@ -144,10 +161,16 @@ impl Intake {
         if let Some(refusal) = Refusal::of(&found.answer) {
             return Found::Decided(refused(refusal, &found));
         }
-        match JobView::of(&found.answer.body).map(|view| plan.relation(&view)) {
-            Ok(Relation::Ours) => Found::Decided(self.verify(plan, &found).await),
-            Ok(Relation::OursAndSettled) => Found::Decided(Attempt::Done(Started::NobodyWaits)),
-            Ok(Relation::Foreign) | Err(_) => Found::Foreign,
+        let Ok(view) = JobView::of(&found.answer.body) else { return Found::Foreign };
+        match plan.relation(&view) {
+            Relation::Ours => Found::Decided(self.verify(plan, &found).await),
+            Relation::OursAndSettled => Found::Decided(Attempt::Done(Started::NobodyWaits)),
+            Relation::Predecessor(stamp) => {
+                let (token, source) = (stamp.token.clone(), stamp.source.clone());
+                Found::Predecessor(Box::new(Predecessor { view, token, source }))
+            }
+            Relation::Leaving => Found::Leaving,
+            Relation::Foreign => Found::Foreign,
         }
     }
 
@@ -199,6 +222,10 @@ impl Intake {
 enum Found {
     /// This plan's Job, or no answer yet: what follows from that.
     Decided(Attempt),
+    /// The Job of another task, which may have ended without it.
+    Predecessor(Box<Predecessor>),
+    /// An object on its way out.
+    Leaving,
     /// Somebody else's object.
     Foreign,
     Nothing,

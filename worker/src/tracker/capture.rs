@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use futures::future::join_all;
 use runjob_core::{
     budget::{OUTPUT_LIMIT, shortened},
+    failure::ErrorName,
     job::{JobView, Phase},
     ledger::Stamp,
     lifecycle::Extent,
@@ -18,7 +19,7 @@ use tracing::debug;
 
 use super::effects::Effects;
 use crate::{
-    cluster::{ListError, LogEnd, LogRequest, MAX_CAUSE},
+    cluster::{Delivery, ListError, LogEnd, LogRequest, MAX_CAUSE},
     retry::CALLS,
 };
 
@@ -117,8 +118,14 @@ impl Capture<'_> {
                     let cause = refused.answer.envelope().to_string();
                     (format!("EKS.{status}"), cause, refused.retry_after, read_may_pass(status))
                 }
+                Err(ListError::Unreachable(error)) if matches!(error.delivery, Delivery::AnswerTooLong(_)) => {
+                    (ErrorName::Internal.to_string(), error.to_string(), None, false)
+                }
+                // The Job exists: nothing fails because an API is away.
                 Err(ListError::Unreachable(error)) => {
-                    ("RunJob.ClusterUnreachable".to_owned(), error.to_string(), None, true)
+                    debug!(%error, "unable to list the pods yet");
+                    tokio::time::sleep(pauses.next(None)).await;
+                    continue;
                 }
             };
             if !passing || attempt == ATTEMPTS {

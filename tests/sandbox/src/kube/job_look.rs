@@ -109,7 +109,8 @@ impl<'a> Look<'a> {
 
     /// Decides whether the Job succeeds or fails now.
     fn judge(&mut self) {
-        if self.finishing() || fields::is_going(self.job) {
+        // That the Job itself is being deleted makes no difference to the controller: its pods fail by being deleted.
+        if self.finishing() {
             return;
         }
         let limit = self.number("backoffLimit").unwrap_or(6);

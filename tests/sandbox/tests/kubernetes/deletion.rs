@@ -6,7 +6,7 @@ use runjob_sandbox::kube::{Config, OnTerm, Script, Step};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::cluster::{Cluster, JOBS, PODS, a_job, name, phase, seconds, with};
+use crate::cluster::{Cluster, JOBS, PODS, a_job, conditions, name, phase, seconds, with};
 
 /// From the end of a pod's containers until the pod is gone.
 fn linger() -> Duration {
@@ -70,6 +70,23 @@ async fn a_foreground_deletion_keeps_the_job_until_its_pod_is_gone() {
     let job_gone = version(jobs.until(|event| event["type"] == "DELETED").await);
     assert!(pod_gone < job_gone);
     assert_eq!(start.elapsed(), seconds(4) + linger());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_begins_to_fail_while_it_waits_for_its_pods_to_go() {
+    let cluster = Cluster::scripted(|_| Script::new([Step::Forever]).on_term(OnTerm::Run(vec![Step::seconds(4)])));
+    let job = cluster.submit(&with(a_job("x", ""), "/spec/backoffLimit", json!(0))).await;
+    cluster.pods(1, |pod| phase(pod) == "Running").await;
+    let mut jobs = cluster.watch(&format!("{JOBS}?watch=true")).await;
+    let path = format!("{JOBS}/x");
+    cluster.delete(&path, &json!({"propagationPolicy": "Foreground"})).await;
+    // What was decided from an earlier look, or is to take its place, has to wait.
+    let stale = json!({"preconditions": {"resourceVersion": job["metadata"]["resourceVersion"]}});
+    assert_eq!(cluster.delete(&path, &stale).await.error().1, "Conflict");
+    assert!(cluster.post(JOBS, &a_job("x", "")).await.error().2.contains("object is being deleted"));
+    // Its pod was deleted, and counts as failed by that.
+    let last = jobs.until(|event| event["type"] == "DELETED").await.pop().unwrap();
+    assert_eq!(conditions(&last["object"]), ["FailureTarget(BackoffLimitExceeded)"]);
 }
 
 #[tokio::test(start_paused = true)]

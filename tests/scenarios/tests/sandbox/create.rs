@@ -8,20 +8,6 @@ use runjob_scenarios::{
     jobs::a_job,
     world::{World, told},
 };
-use serde_json::json;
-
-#[tokio::test]
-async fn a_name_that_somebody_else_has_is_the_native_conflict() {
-    let world = World::new().await.unwrap();
-    world.sandbox.kubernetes().create(a_job("x", "sleep 600").job()).unwrap();
-    let (error, cause) = world.run(&a_job("x", "true")).await.unwrap().failure().unwrap();
-    assert_eq!(error, "EKS.409");
-    assert_eq!((&cause["StatusCode"], &cause["StatusText"]), (&json!(409), &json!("Conflict")));
-    assert_eq!(cause["ResponseBody"]["reason"], json!("AlreadyExists"));
-    assert_eq!(cause["ResponseBody"]["message"], json!("jobs.batch \"x\" already exists"));
-    let other = world.sandbox.kubernetes().get("jobs", "default", "x").unwrap();
-    assert_eq!(other["metadata"].get("annotations"), None);
-}
 
 #[tokio::test]
 async fn a_create_whose_answer_is_lost_makes_one_job() {
@@ -78,15 +64,4 @@ async fn passing_trouble_is_waited_out() {
     world.sandbox.kube.faults().plan("create jobs", outage, 1);
     world.run(&a_job("x", "true")).await.unwrap().output().unwrap();
     assert_eq!(world.sandbox.kube.recorder().of("create jobs").len(), 4);
-}
-
-#[tokio::test]
-async fn what_the_server_finds_wrong_with_a_job_is_told_natively() {
-    let world = World::new().await.unwrap();
-    let nowhere = a_job("x", "true").with("/Namespace", "nowhere");
-    assert_eq!(world.run(&nowhere).await.unwrap().failure().unwrap().0, "EKS.404");
-    let invalid = a_job("x", "true").with("/Job/spec/template/spec/restartPolicy", "Always");
-    let (error, cause) = world.run(&invalid).await.unwrap().failure().unwrap();
-    assert_eq!((error.as_str(), &cause["ResponseBody"]["reason"]), ("EKS.422", &json!("Invalid")));
-    assert_eq!(world.sandbox.kubernetes().list("jobs", None).len(), 0);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use runjob_sandbox::{faults::Effect, sfn::EmptyPoll};
 use runjob_scenarios::{
     jobs::{Gate, a_job},
-    process::WorkerProcess,
+    process::{Surroundings, WorkerProcess},
     world::{World, told},
 };
 use serde_json::json;
@@ -15,7 +15,7 @@ const WORKER: &str = env!("CARGO_BIN_EXE_runjob-under-test");
 #[tokio::test]
 async fn a_task_that_arrives_after_sigterm_is_still_started() {
     let world = World::with(World::holding_polls(Duration::from_secs(4))).await.unwrap();
-    let mut worker = WorkerProcess::start(WORKER, &world.sandbox, &["--pollers", "1"]).unwrap();
+    let mut worker = WorkerProcess::start(WORKER, &Surroundings::of(&world.sandbox), &["--pollers", "1"]).unwrap();
     world.polls_held(1).await.unwrap();
     worker.terminate().await.unwrap();
     worker.says("no new task is taken").await.unwrap();
@@ -32,13 +32,13 @@ async fn a_task_that_arrives_after_sigterm_is_still_started() {
 async fn jobs_go_on_without_their_worker_and_the_next_one_answers() {
     let world = World::with(World::holding_polls(Duration::from_secs(1))).await.unwrap();
     let gate = Gate::closed("drain");
-    let mut first = WorkerProcess::start(WORKER, &world.sandbox, &[]).unwrap();
+    let mut first = WorkerProcess::start(WORKER, &Surroundings::of(&world.sandbox), &[]).unwrap();
     let task = world.task(&gate.job("x").input());
     world.job("x", |job| job["status"]["ready"] == json!(1)).await.unwrap();
     first.terminate().await.unwrap();
     assert!(first.ended().await.unwrap().success());
     assert_eq!(world.sandbox.kubernetes().running_processes(), 1);
-    let _second = WorkerProcess::start(WORKER, &world.sandbox, &[]).unwrap();
+    let _second = WorkerProcess::start(WORKER, &Surroundings::of(&world.sandbox), &[]).unwrap();
     gate.open().unwrap();
     let result = told(&task).await.unwrap().output().unwrap();
     assert!(result["logs"].to_string().contains("finished"));

@@ -1,8 +1,6 @@
 //! Tasks that end before their Job does.
 
-use std::time::Duration;
-
-use runjob_sandbox::{record::Recorded, sfn::Clocks};
+use runjob_sandbox::record::Recorded;
 use runjob_scenarios::{jobs::a_job, world::World};
 use serde_json::json;
 
@@ -18,28 +16,8 @@ async fn a_job_whose_task_was_stopped_is_deleted_with_its_pods() {
     world.empty_cluster().await.unwrap();
     let deletes = world.sandbox.kube.recorder().of("delete jobs");
     let options: serde_json::Value = serde_json::from_slice(&deletes.last().unwrap().body).unwrap();
-    assert_eq!(options["propagationPolicy"], json!("Background"));
+    assert_eq!(options["propagationPolicy"], json!("Foreground"));
     assert!(options["preconditions"]["uid"].is_string() && options["preconditions"]["resourceVersion"].is_string());
-}
-
-#[tokio::test]
-async fn a_job_that_is_to_be_detached_runs_on() {
-    let world = World::new_with(&FAST).await.unwrap();
-    let task = world.task(&a_job("x", "sleep 600").with("/OnTaskGone", "detach").input());
-    world.job("x", |job| job["status"]["ready"] == json!(1)).await.unwrap();
-    task.abort();
-    world.settled("x").await.unwrap();
-    assert_eq!(world.sandbox.kubernetes().running_processes(), 1);
-    assert_eq!(world.sandbox.kube.recorder().of("delete jobs").len(), 0);
-}
-
-#[tokio::test]
-async fn heartbeats_keep_a_long_job_alive() {
-    let world = World::new_with(&FAST).await.unwrap();
-    let clocks = Clocks { heartbeat: Some(Duration::from_secs(1)), timeout: None };
-    let task = world.task_with(&a_job("x", "sleep 3; echo done").input(), clocks);
-    let result = runjob_scenarios::world::told(&task).await.unwrap().output().unwrap();
-    assert!(result["logs"].to_string().contains("done"));
 }
 
 #[tokio::test]

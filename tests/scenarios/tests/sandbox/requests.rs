@@ -38,13 +38,6 @@ async fn each_part_that_cannot_be_is_named_by_its_path() {
 }
 
 #[tokio::test]
-async fn a_misspelt_name_comes_with_a_suggestion() {
-    let world = World::new().await.unwrap();
-    let cause = refused(&world, &a_job("x", "true").with("/LogOptions/RetriveLogs", true).input()).await;
-    assert_eq!(cause["suggestion"], json!("did you mean RetrieveLogs?"));
-}
-
-#[tokio::test]
 async fn a_cluster_or_namespace_that_is_not_served_is_refused() {
     let world = World::new_with(&["--cluster-name", "here", "--namespace", "default"]).await.unwrap();
     let elsewhere = a_job("x", "true").with("/ClusterName", "there");
@@ -54,15 +47,6 @@ async fn a_cluster_or_namespace_that_is_not_served_is_refused() {
     let wide = json!({"Method": "GET", "Path": "/api/v1/nodes"}).to_string();
     assert_eq!(world.ask(&wide).await.unwrap().failure().unwrap().0, "RunJob.NamespaceNotAllowed");
     world.run(&a_job("x", "true").with("/ClusterName", "here")).await.unwrap().output().unwrap();
-}
-
-#[tokio::test]
-async fn a_call_that_fails_is_told_natively() {
-    let world = World::new().await.unwrap();
-    let call = json!({"Method": "DELETE", "Path": "/apis/batch/v1/namespaces/default/jobs/none"});
-    let (error, cause) = world.ask(&call.to_string()).await.unwrap().failure().unwrap();
-    assert_eq!(error, "EKS.404");
-    assert_eq!(cause["ResponseBody"]["message"], json!("jobs.batch \"none\" not found"));
 }
 
 #[tokio::test]

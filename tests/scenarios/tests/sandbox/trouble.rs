@@ -74,6 +74,27 @@ async fn logs_that_cannot_be_read_are_said_so_and_fail_nothing() {
 }
 
 #[tokio::test]
+async fn logs_are_waited_for_while_the_api_is_away() {
+    let world = World::new().await.unwrap();
+    world.sandbox.kube.faults().plan("list pods", Effect::Refuse, 2);
+    world.sandbox.kube.faults().plan("get pods/log", Effect::Refuse, 4);
+    let result = world.run(&a_job("x", "echo here")).await.unwrap().output().unwrap();
+    assert!(result["logs"].to_string().contains("here"), "{result}");
+}
+
+#[tokio::test]
+async fn an_api_that_has_just_come_back_and_forbids_everything_is_asked_again() {
+    let world = World::new().await.unwrap();
+    for kind in ["create jobs", "patch jobs"] {
+        world.sandbox.kube.faults().plan(kind, Effect::Refuse, 1);
+        world.sandbox.kube.faults().plan(kind, failing(StatusCode::FORBIDDEN), 1);
+    }
+    world.run(&a_job("x", "true")).await.unwrap().output().unwrap();
+    // Otherwise it would be tried again after minutes.
+    world.settled("x").await.unwrap();
+}
+
+#[tokio::test]
 async fn an_answer_that_does_not_get_through_is_sent_again() {
     let world = World::new().await.unwrap();
     world.sandbox.sfn.faults().plan("SendTaskSuccess", Effect::Refuse, 2);

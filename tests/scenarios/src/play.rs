@@ -1,0 +1,218 @@
+//! Plays a scenario on a stage, and looks whether everything came as it had to.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::{Context, bail, ensure};
+use aws_sdk_sfn::types::ExecutionStatus;
+use serde_json::{Value, json};
+
+use crate::{
+    backend::Backend,
+    execution::{Ended, Execution},
+    patience::eventually,
+    scenario::{Act, Afterwards, Ending, Scenario, Sight, Step},
+    stage::{self, Stage},
+};
+
+/// What stays on a settled Job.
+const TRACES: [&str; 4] = ["runjob/owner", "runjob/settled", "runjob/spec-hash", "runjob/v"];
+
+/// What holds for all scenarios of a run.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// Where they are played.
+    pub backend: Backend,
+    /// How long anything is waited for.
+    pub patience: Duration,
+    /// The worker's binary.
+    pub worker: PathBuf,
+}
+
+/// Plays it. The error says what is wrong, and what the worker had to say.
+pub async fn play(scenario: &Scenario, run: &Run, number: usize) -> anyhow::Result<()> {
+    let mut stage = Stage::set(scenario, run, number).await?;
+    let played = perform(scenario, &mut stage).await;
+    if played.is_err() && scenario.is_alone() {
+        // It may have left something dead.
+        stage::cluster(&["up"]).await?;
+    }
+    let cleared = stage.clear().await.context("unable to clear the stage");
+    let log = stage.log();
+    played.and(cleared).with_context(|| format!("the worker's last words:\n{}\n", last_words(&log)))
+}
+
+fn last_words(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    lines.iter().skip(lines.len().saturating_sub(20)).map(|line| format!("{}\n", shortened(line))).collect()
+}
+
+async fn perform(scenario: &Scenario, stage: &mut Stage) -> anyhow::Result<()> {
+    stage.start_worker()?;
+    for step in &scenario.before {
+        take(step, stage, None).await?;
+    }
+    let (definition, input) =
+        scenario.start.machine(&stage.activity, &stage.namespace, &stage.scratch.to_string_lossy());
+    let definition = stage.native_resources_on(&definition);
+    let execution = Execution::start(stage.step_functions.clone(), &stage.id, &definition, &input).await?;
+    for step in &scenario.story {
+        take(step, stage, Some(&execution)).await?;
+    }
+    let ended = eventually(stage.patience, "the execution has ended", async || {
+        // Only to learn the tokens; the API may be away.
+        let _ = stage.jobs().await;
+        execution.ended().await
+    })
+    .await?;
+    check_ending(scenario.ending_on(stage.backend), &ended, &execution).await?;
+    check_afterwards(scenario, stage).await?;
+    check_secrets(scenario, stage, &ended)?;
+    let violations = stage.violations();
+    ensure!(violations.is_empty(), "Step Functions complains: {violations:?}");
+    Ok(())
+}
+
+async fn take(step: &Step, stage: &mut Stage, execution: Option<&Execution>) -> anyhow::Result<()> {
+    match step {
+        Step::Until(sight) => see(sight, stage).await,
+        Step::Do(act) => perform_act(act, stage, execution).await,
+    }
+}
+
+async fn see(sight: &Sight, stage: &mut Stage) -> anyhow::Result<()> {
+    let what = format!("this is seen: {sight:?}");
+    eventually(stage.patience, &what, async || Ok(is_seen(sight, stage).await?.then_some(()))).await
+}
+
+async fn is_seen(sight: &Sight, stage: &mut Stage) -> anyhow::Result<bool> {
+    let jobs = stage.jobs().await?;
+    Ok(match sight {
+        Sight::JobSettled => jobs.iter().any(is_settled),
+        Sight::JobWatched => jobs.iter().any(|job| job.pointer("/metadata/labels/runjob~1group").is_some()),
+        Sight::NoJob => jobs.is_empty(),
+        Sight::JobRuns => jobs.iter().any(|job| job.pointer("/status/ready") == Some(&json!(1))),
+        Sight::JobIs(condition) => jobs.iter().any(|job| has_condition(job, condition)),
+        Sight::QuotaCounts => {
+            stage.kube.list("resourcequotas").await?.iter().any(|quota| quota.pointer("/status/hard").is_some())
+        }
+        Sight::WorkerSays(words) => stage.log().contains(words),
+    })
+}
+
+fn has_condition(job: &Value, condition: &str) -> bool {
+    let conditions = job.pointer("/status/conditions").and_then(Value::as_array);
+    conditions.is_some_and(|all| all.iter().any(|one| one["type"] == condition && one["status"] == "True"))
+}
+
+async fn perform_act(act: &Act, stage: &mut Stage, execution: Option<&Execution>) -> anyhow::Result<()> {
+    match act {
+        Act::Create { resource, object } => stage.kube.create(resource, object).await.map(drop),
+        Act::Delete(resource, name) => stage.kube.delete(resource, name).await,
+        Act::Merge { resource, name, patch } => stage.kube.merge(resource, name, patch).await.map(drop),
+        Act::StopExecution => execution.context("there is no execution yet")?.stop().await,
+        Act::KillWorker => stage.kill_worker().await,
+        Act::StartWorker => stage.start_worker(),
+        Act::CutApi => {
+            stage.line.cut();
+            Ok(())
+        }
+        Act::SilenceApi => {
+            stage.line.silence();
+            Ok(())
+        }
+        Act::RestoreApi => {
+            stage.line.restore();
+            Ok(())
+        }
+        Act::Cluster(words) => stage::cluster(words).await,
+        Act::OpenGate => std::fs::write(stage.scratch.join("go"), "").context("unable to open the gate"),
+        Act::Pass(time) => {
+            tokio::time::sleep(*time).await;
+            Ok(())
+        }
+    }
+}
+
+async fn check_ending(expected: &Ending, ended: &Ended, execution: &Execution) -> anyhow::Result<()> {
+    let told = format!("{} {}: {}", ended.status, ended.error.as_deref().unwrap_or_default(), shortened(&ended.text));
+    let checks = match expected {
+        Ending::Succeeds(checks) => {
+            ensure!(ended.status == ExecutionStatus::Succeeded, "expected success, found {told}");
+            ensure!(ended.text.len() <= 262_144, "the output is {} bytes long", ended.text.len());
+            checks
+        }
+        Ending::Fails(error, checks) => {
+            ensure!(ended.status == ExecutionStatus::Failed, "expected {error}, found {told}");
+            ensure!(ended.error.as_deref() == Some(error), "expected {error}, found {told}");
+            ensure!(ended.text.chars().count() <= 32_768, "the cause is {} bytes long", ended.text.len());
+            checks
+        }
+        Ending::Aborted => {
+            ensure!(ended.status == ExecutionStatus::Aborted, "expected an abortion, found {told}");
+            return Ok(());
+        }
+    };
+    if checks.is_empty() {
+        return Ok(());
+    }
+    let value: Value = serde_json::from_str(&ended.text).with_context(|| format!("no JSON: {told}"))?;
+    let history = execution.outputs().await?;
+    for check in checks {
+        let there = check.found(&value);
+        ensure!(check.holds(&value, &history), "expected {check:?}, found there {}\nin {told}", shortened(&there));
+    }
+    Ok(())
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(1000).collect()
+}
+
+async fn check_afterwards(scenario: &Scenario, stage: &mut Stage) -> anyhow::Result<()> {
+    let expected = scenario.afterwards;
+    let what = format!("this is left: {expected:?}");
+    eventually(stage.patience, &what, async || {
+        let (jobs, pods) = (stage.jobs().await?, stage.kube.list("pods").await?);
+        let found = format!("found {} Jobs and {} pods; the Jobs: {}", jobs.len(), pods.len(), json!(jobs));
+        let is_so = match expected {
+            Afterwards::Settled(count) => jobs.len() == count && jobs.iter().all(is_settled),
+            Afterwards::Nothing => jobs.is_empty() && pods.is_empty(),
+            Afterwards::PodsOnly(count) => jobs.is_empty() && pods.len() == count,
+            Afterwards::Others(count) => jobs.len() == count && !json!(jobs).to_string().contains("runjob/"),
+        };
+        if !is_so {
+            bail!(shortened(&found));
+        }
+        for check in &scenario.left {
+            let wrong = jobs.iter().find(|job| !check.holds(job, ""));
+            ensure!(wrong.is_none(), "expected {check:?} of each Job; {}", shortened(&found));
+        }
+        Ok(Some(()))
+    })
+    .await
+}
+
+fn is_settled(job: &Value) -> bool {
+    let annotations = job.pointer("/metadata/annotations").and_then(Value::as_object);
+    let mut left: Vec<&str> = annotations.into_iter().flat_map(|all| all.keys()).map(String::as_str).collect();
+    left.retain(|name| name.starts_with("runjob/"));
+    left.sort_unstable();
+    left == TRACES && job.pointer("/metadata/labels/runjob~1group").is_none()
+}
+
+/// Neither an output nor a log shows what is the worker's own.
+fn check_secrets(scenario: &Scenario, stage: &Stage, ended: &Ended) -> anyhow::Result<()> {
+    let log = stage.log();
+    // A Job that is only started has its token for a few milliseconds.
+    let shows_tokens = matches!(scenario.afterwards, Afterwards::Settled(_)) && scenario.start.waits_for_its_job();
+    ensure!(
+        !shows_tokens || !stage.tokens.is_empty(),
+        "no token was ever seen on a Job: nothing can be said about secrets"
+    );
+    for token in &stage.tokens {
+        ensure!(!log.contains(token), "the worker has logged a task token");
+        ensure!(!ended.text.contains(token), "the result shows a task token");
+    }
+    ensure!(!log.contains("panicked"), "the worker has panicked");
+    Ok(())
+}

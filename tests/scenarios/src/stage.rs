@@ -1,0 +1,285 @@
+//! Where a scenario is played: a namespace, an activity, and a worker of its own, on any backend.
+
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+
+use anyhow::{Context, bail};
+use runjob_sandbox::{
+    access::{StepFunctionsAccess, kubeconfig},
+    front::Front,
+    kube::{Config as KubeConfig, Kubernetes},
+    serve::{Served, serve},
+    sfn::{self, StepFunctions},
+};
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::{
+    api::Api,
+    backend::Backend,
+    line::Line,
+    patience::eventually,
+    play::Run,
+    process::{Surroundings, WorkerProcess},
+    rights,
+    scenario::{Home, Scenario},
+};
+
+/// The activity that native `eks:` resources lead to on the sandbox.
+const ACTIVITY: &str = "runjob";
+
+/// A stage that is set.
+pub(crate) struct Stage {
+    pub(crate) backend: Backend,
+    /// How long anything is waited for.
+    pub(crate) patience: Duration,
+    /// What it is called, unlike any other.
+    pub(crate) id: String,
+    pub(crate) namespace: String,
+    pub(crate) activity: String,
+    pub(crate) kube: Api,
+    pub(crate) step_functions: aws_sdk_sfn::Client,
+    pub(crate) line: Line,
+    /// A directory of this machine that its containers may see.
+    pub(crate) scratch: PathBuf,
+    /// Tokens that were seen on Jobs: a secret of the worker's.
+    pub(crate) tokens: BTreeSet<String>,
+    worker: Option<WorkerProcess>,
+    program: PathBuf,
+    surroundings: Surroundings,
+    flags: Vec<String>,
+    log_of_the_dead: String,
+    sandbox: Services,
+}
+
+/// What of the sandbox is on stage. Dropped, it is gone.
+#[derive(Default)]
+struct Services {
+    step_functions: Option<(Front<StepFunctions>, Served)>,
+    kubernetes: Option<(Front<Kubernetes>, Served)>,
+}
+
+/// How to get to a Kubernetes API.
+struct Access {
+    config: kube::Config,
+    /// The file with its certificate authority, if it has one.
+    authority: Option<String>,
+}
+
+impl Stage {
+    /// Sets the stage for a scenario. `number` tells the scenarios of a run apart.
+    pub(crate) async fn set(scenario: &Scenario, run: &Run, number: usize) -> anyhow::Result<Self> {
+        let Run { backend, patience, worker } = run.clone();
+        let mut services = Services::default();
+        let access = services.kubernetes(backend).await?;
+        let (environment, step_functions) = services.step_functions(backend, number).await?;
+        let id = format!("scenario-{}-{number}", std::process::id());
+        let scratch = std::env::temp_dir().join(&id);
+        std::fs::create_dir_all(&scratch).context("unable to make a directory")?;
+        let namespace = if scenario.home == Home::Default { "default".to_owned() } else { id.clone() };
+        let kube = Api::new(kube::Client::try_from(access.config.clone())?, &namespace);
+        match scenario.home {
+            Home::Own => {
+                let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
+                kube.create_at("/api/v1/namespaces", &object).await?;
+            }
+            // An earlier run may have been interrupted.
+            Home::Default => {
+                eventually(patience, "the namespace is empty", async || Ok((empty(&kube).await? == 0).then_some(())))
+                    .await?;
+            }
+        }
+        let token = match backend {
+            Backend::Sandbox => None,
+            Backend::Cluster | Backend::LocalStack => {
+                // Without that account there are no pods.
+                eventually(patience, "the namespace has its account", async || {
+                    Ok(kube.list("serviceaccounts").await?.pop())
+                })
+                .await?;
+                Some(rights::account(&kube, &namespace, &id, scenario.rights).await?)
+            }
+        };
+        let activity = match backend {
+            Backend::LocalStack => id.as_str(),
+            Backend::Sandbox | Backend::Cluster => ACTIVITY,
+        };
+        let activity = step_functions.create_activity().name(activity).send().await;
+        let activity = activity.context("unable to create the activity")?.activity_arn;
+        let url = &access.config.cluster_url;
+        let target = format!("{}:{}", url.host().unwrap_or_default(), url.port_u16().context("a URL without a port")?);
+        let line = Line::to(target).await?;
+        let server = format!("{}://{}", url.scheme_str().unwrap_or("http"), line.address());
+        let surroundings = Surroundings {
+            activity: activity.clone(),
+            kubeconfig: kubeconfig(&server, access.authority.as_deref(), token.as_deref()),
+            environment,
+            label: id.clone(),
+        };
+        let own = [
+            "--namespace",
+            &namespace,
+            "--group",
+            &id,
+            "--heartbeat-interval",
+            scenario.heartbeat_interval,
+            "--pollers",
+            "4",
+        ];
+        let flags = own.into_iter().chain(scenario.flags.iter().copied()).map(str::to_owned).collect();
+        Ok(Self {
+            backend,
+            patience,
+            id,
+            namespace,
+            activity,
+            kube,
+            step_functions,
+            line,
+            scratch,
+            tokens: BTreeSet::new(),
+            worker: None,
+            program: worker,
+            surroundings,
+            flags,
+            log_of_the_dead: String::new(),
+            sandbox: services,
+        })
+    }
+
+    /// A machine as this Step Functions takes it. `LocalStack` runs no `eks:` integrations: there, and only there, such a
+    /// `Resource` becomes the activity. The sandbox leads them to it by itself.
+    pub(crate) fn native_resources_on(&self, definition: &str) -> String {
+        if self.backend != Backend::LocalStack {
+            return definition.to_owned();
+        }
+        let natives = ["runJob.sync", "runJob", "call"].map(|name| format!("\"arn:aws:states:::eks:{name}\""));
+        let activity = json!(self.activity).to_string();
+        natives.iter().fold(definition.to_owned(), |definition, native| definition.replace(native, &activity))
+    }
+
+    /// Starts a worker.
+    pub(crate) fn start_worker(&mut self) -> anyhow::Result<()> {
+        let flags: Vec<&str> = self.flags.iter().map(String::as_str).collect();
+        self.worker = Some(WorkerProcess::start(&self.program, &self.surroundings, &flags)?);
+        Ok(())
+    }
+
+    /// Kills the worker.
+    pub(crate) async fn kill_worker(&mut self) -> anyhow::Result<()> {
+        if let Some(mut worker) = self.worker.take() {
+            worker.kill().await?;
+            self.log_of_the_dead.push_str(&worker.log());
+        }
+        Ok(())
+    }
+
+    /// What all workers so far have logged.
+    pub(crate) fn log(&self) -> String {
+        let living = self.worker.as_ref().map(WorkerProcess::log).unwrap_or_default();
+        format!("{}{living}", self.log_of_the_dead)
+    }
+
+    /// What the sandbox's Step Functions, if it is on stage, found wrong with the worker's answers.
+    pub(crate) fn violations(&self) -> Vec<String> {
+        let services = &self.sandbox.step_functions;
+        services.as_ref().map(|(front, _)| front.endpoint().invariant_violations()).unwrap_or_default()
+    }
+
+    /// The Jobs of the namespace.
+    pub(crate) async fn jobs(&mut self) -> anyhow::Result<Vec<Value>> {
+        let jobs = self.kube.list("batch/v1/jobs").await?;
+        let token = |job: &Value| Some(job.pointer("/metadata/annotations/runjob~1task-token")?.as_str()?.to_owned());
+        self.tokens.extend(jobs.iter().filter_map(token));
+        Ok(jobs)
+    }
+
+    /// Ends the worker and gives back what the scenario has taken.
+    pub(crate) async fn clear(&mut self) -> anyhow::Result<()> {
+        self.kill_worker().await?;
+        std::fs::remove_dir_all(&self.scratch).context("unable to remove a directory")?;
+        if self.backend == Backend::Sandbox {
+            return Ok(());
+        }
+        rights::withdraw(&self.kube, &self.id).await?;
+        if self.namespace == "default" {
+            return empty(&self.kube).await.map(drop);
+        }
+        // Nobody waits for the end of that.
+        self.kube.delete_at(&format!("/api/v1/namespaces/{}", self.namespace)).await
+    }
+}
+
+/// Deletes Jobs and pods, and says how many there were.
+async fn empty(kube: &Api) -> anyhow::Result<usize> {
+    let mut found = 0;
+    for resource in ["batch/v1/jobs", "pods"] {
+        for object in kube.list(resource).await? {
+            found += 1;
+            let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+            // It may be on its way out already.
+            let _ = kube.delete(resource, name).await;
+        }
+    }
+    Ok(found)
+}
+
+impl Services {
+    async fn kubernetes(&mut self, backend: Backend) -> anyhow::Result<Access> {
+        if backend == Backend::Sandbox {
+            // A kubelet takes a moment from a container's end to the word of it.
+            let config = KubeConfig { phase_lag: Duration::from_secs(1), ..KubeConfig::quick() };
+            let front = Front::new(Kubernetes::start(config));
+            let served = serve(front.clone()).await?;
+            let config = kube::Config::new(served.url().parse()?);
+            self.kubernetes = Some((front, served));
+            return Ok(Access { config, authority: None });
+        }
+        let path = cluster_directory().join("admin.kubeconfig");
+        let known = kube::config::Kubeconfig::read_from(&path).with_context(|| {
+            format!("unable to read {}: is the cluster up? (tests/cluster/cluster up)", path.display())
+        })?;
+        let cluster = known.clusters.first().and_then(|named| named.cluster.clone());
+        let authority = cluster.and_then(|cluster| cluster.certificate_authority);
+        let config = kube::Config::from_custom_kubeconfig(known, &kube::config::KubeConfigOptions::default()).await?;
+        Ok(Access { config, authority })
+    }
+
+    async fn step_functions(
+        &mut self,
+        backend: Backend,
+        number: usize,
+    ) -> anyhow::Result<(Vec<(&'static str, String)>, aws_sdk_sfn::Client)> {
+        let url = if backend == Backend::LocalStack {
+            std::env::var("RUNJOB_LOCALSTACK_URL").unwrap_or_else(|_| "http://127.0.0.1:26010".to_owned())
+        } else {
+            let config = sfn::Config { native_activity: Some(ACTIVITY.to_owned()), ..sfn::Config::default() };
+            let front = Front::new(StepFunctions::new(config));
+            let served = serve(front.clone()).await?;
+            let url = served.url();
+            self.step_functions = Some((front, served));
+            url
+        };
+        // To LocalStack, twelve digits are an account. Each scenario has its own: while an execution starts, LocalStack fails the
+        // polls and heartbeats of its whole account, and loses the tasks that it was about to hand out.
+        let access =
+            StepFunctionsAccess { url, region: sfn::Config::default().region, key: format!("{:012}", number + 1) };
+        let mut environment = Vec::from(access.environment());
+        // All that it ever says: no token may be in it.
+        environment.push(("RUNJOB_LOG", "debug".to_owned()));
+        Ok((environment, aws_sdk_sfn::Client::new(&access.sdk_config().await)))
+    }
+}
+
+/// Runs `tests/cluster/cluster` with these words.
+pub(crate) async fn cluster(words: &[&str]) -> anyhow::Result<()> {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../cluster/cluster");
+    let output = Command::new(script).args(words).output().await.context("unable to run tests/cluster/cluster")?;
+    if !output.status.success() {
+        bail!("cluster {} failed: {}", words.join(" "), String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
+}
+
+fn cluster_directory() -> PathBuf {
+    std::env::var_os("RUNJOB_CLUSTER_DIR").map_or_else(|| PathBuf::from("/var/tmp/runjob-cluster"), PathBuf::from)
+}

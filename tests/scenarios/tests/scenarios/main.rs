@@ -1,0 +1,108 @@
+//! Behaviour, described once, and held to a backend: `RUNJOB_BACKEND` is `sandbox` (if it is not set), `cluster` or
+//! `cluster+localstack`.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a test harness talks to whoever runs it")]
+
+mod endings;
+mod gone;
+mod logs;
+mod requests;
+mod trouble;
+mod workflows;
+
+use std::{
+    path::PathBuf,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use clap::Parser;
+use futures::{StreamExt, stream};
+use runjob_scenarios::{
+    backend::Backend,
+    play::{Run, play},
+    report::{self, Played},
+    scenario::Scenario,
+};
+
+/// Plays the scenarios.
+#[derive(Parser)]
+struct Options {
+    /// Only scenarios whose name contains one of these.
+    names: Vec<String>,
+    /// Only the small set.
+    #[arg(long)]
+    essential: bool,
+    /// A worker's binary, if not the one that was built with this.
+    #[arg(long, value_name = "FILE", default_value = env!("CARGO_BIN_EXE_runjob-under-test"))]
+    worker: PathBuf,
+    /// How long anything is waited for. Nothing takes that long, on a slow machine either.
+    #[arg(long, value_name = "SECONDS", default_value = "180")]
+    patience: u64,
+    /// Names them, and plays none.
+    #[arg(long)]
+    list: bool,
+    /// As with other tests; there is nothing to capture.
+    #[arg(long)]
+    nocapture: bool,
+}
+
+impl Options {
+    fn want(&self, scenario: &Scenario) -> bool {
+        (self.names.is_empty() || self.names.iter().any(|name| scenario.name.contains(name.as_str())))
+            && (!self.essential || scenario.is_essential())
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let options = Options::parse();
+    let backend = match Backend::chosen() {
+        Ok(backend) => backend,
+        Err(error) => {
+            eprintln!("{error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let all = [
+        workflows::scenarios(),
+        endings::scenarios(),
+        logs::scenarios(),
+        requests::scenarios(),
+        gone::scenarios(),
+        trouble::scenarios(),
+    ];
+    let all: Vec<Scenario> = all.into_iter().flatten().collect();
+    let wanted = || all.iter().enumerate().filter(|(_, scenario)| options.want(scenario));
+    if options.list {
+        wanted().for_each(|(_, scenario)| println!("{}: test", scenario.name));
+        return ExitCode::SUCCESS;
+    }
+    let playable = || wanted().filter(|(_, scenario)| scenario.impossible_on(backend).is_none());
+    let side_by_side = playable().filter(|(_, scenario)| !scenario.is_alone());
+    let alone = playable().filter(|(_, scenario)| scenario.is_alone());
+    let run = Run { backend, patience: Duration::from_secs(options.patience), worker: options.worker.clone() };
+    let run = &run;
+    let one = |(number, scenario)| async move { (number, one(scenario, run, number).await) };
+    let mut played: Vec<(usize, Played)> =
+        stream::iter(side_by_side).map(one).buffer_unordered(backend.at_once()).collect().await;
+    played.extend(stream::iter(alone).then(one).collect::<Vec<_>>().await);
+    println!("{}", report::table(&all, backend, &played));
+    // A name that matches nothing is a mistake, not a success.
+    let nothing_wrong = !played.is_empty() && played.iter().all(|(_, played)| played.wrong.is_none());
+    if nothing_wrong { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+async fn one(scenario: &Scenario, run: &Run, number: usize) -> Played {
+    let begun = Instant::now();
+    let wrong = play(scenario, run, number).await.err();
+    let took = begun.elapsed();
+    match &wrong {
+        None => println!("scenario {} ... ok, {:.1} s", scenario.name, took.as_secs_f64()),
+        Some(error) => {
+            let chain: Vec<String> = error.chain().map(ToString::to_string).collect();
+            println!("scenario {} ... FAILED\n{}\n", scenario.name, chain.join("\n"));
+        }
+    }
+    Played { took, wrong }
+}

@@ -1,0 +1,143 @@
+//! Keeping tasks alive, and learning that they are not.
+//!
+//! One table for all tasks, whoever cares for them: intake from the poll on, the tracker from the first sight of the Job
+//! on. A task at rest is an entry and a due time. Beats are spread under a rate: the quota of `SendTaskHeartbeat` is shared
+//! by everything in the account.
+
+mod table;
+
+use std::{sync::Arc, time::Duration};
+
+use runjob_core::{arn::ActivityArn, token::TaskToken};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use self::table::Table;
+use crate::{metrics::Metrics, sfn::Clients};
+
+/// Where tasks are handed in.
+#[derive(Debug, Clone)]
+pub struct Heartbeats {
+    commands: mpsc::UnboundedSender<Command>,
+}
+
+/// A task that nobody waits for any more.
+#[derive(Debug)]
+pub struct Lost(pub TaskToken);
+
+/// What a heartbeat has shown of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Somebody waits for it.
+    Alive,
+    /// Nobody does any more.
+    Gone,
+    /// Its token is invalid, and this process has never seen it accepted: that proves nothing.
+    Unproven,
+    /// There was no answer that says. The next may.
+    Unknown,
+}
+
+/// Keeps a task alive from its poll until the tracker has taken it over.
+#[derive(Debug)]
+#[must_use = "the task is not heartbeated any more once this is dropped"]
+pub struct Hold {
+    token: TaskToken,
+    signals: Signals,
+    commands: mpsc::UnboundedSender<Command>,
+}
+
+/// What whoever holds a task is told.
+#[derive(Debug, Clone, Default)]
+struct Signals {
+    gone: CancellationToken,
+    followed: CancellationToken,
+}
+
+/// How heartbeats are paced.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// The least time between two beats of a task.
+    pub interval: Duration,
+    /// The most beats a second.
+    pub rate: u32,
+}
+
+#[derive(Debug)]
+enum Command {
+    Hold { token: TaskToken, source: ActivityArn, signals: Signals },
+    Release(TaskToken),
+    Follow { token: TaskToken, source: ActivityArn },
+    Ask { token: TaskToken, source: ActivityArn, question: Question },
+    Stop(TaskToken),
+}
+
+/// Whoever wants to know of a task.
+type Question = oneshot::Sender<Verdict>;
+
+impl Heartbeats {
+    /// The handle, and the table's loop to be spawned. Lost tasks that the tracker follows are told to `lost`.
+    pub fn new(
+        clients: Clients,
+        metrics: Arc<Metrics>,
+        pace: Pace,
+        lost: mpsc::UnboundedSender<Lost>,
+    ) -> (Self, impl Future<Output = ()> + Send) {
+        let (commands, received) = mpsc::unbounded_channel();
+        (Self { commands }, Table::new(clients, metrics, pace, lost).run(received))
+    }
+
+    /// Keeps a task alive that was polled just now.
+    pub fn hold(&self, token: &TaskToken, source: &ActivityArn) -> Hold {
+        let signals = Signals::default();
+        self.tell(Command::Hold { token: token.clone(), source: source.clone(), signals: signals.clone() });
+        Hold { token: token.clone(), signals, commands: self.commands.clone() }
+    }
+
+    /// Keeps a task alive whose Job is watched, until [`Heartbeats::stop`].
+    pub fn follow(&self, token: &TaskToken, source: &ActivityArn) {
+        self.tell(Command::Follow { token: token.clone(), source: source.clone() });
+    }
+
+    /// Asks whether somebody waits for a task, by a heartbeat of its own, whether the task is followed or not. If it is, the
+    /// tracker is told what comes of it, as of any other heartbeat.
+    pub async fn ask(&self, token: &TaskToken, source: &ActivityArn) -> Verdict {
+        let (question, verdict) = oneshot::channel();
+        self.tell(Command::Ask { token: token.clone(), source: source.clone(), question });
+        // The table dropped the question: the task was answered in the meantime.
+        verdict.await.unwrap_or(Verdict::Unknown)
+    }
+
+    /// The task is answered.
+    pub fn stop(&self, token: &TaskToken) {
+        self.tell(Command::Stop(token.clone()));
+    }
+
+    fn tell(&self, command: Command) {
+        // The table lives as long as any handle; after that there is nothing to tell.
+        let _ = self.commands.send(command);
+    }
+}
+
+impl Hold {
+    /// Waits until the task is gone: answered, or not waiting any more.
+    pub async fn gone(&self) {
+        self.signals.gone.cancelled().await;
+    }
+
+    /// Whether the task is known to be gone.
+    pub fn is_gone(&self) -> bool {
+        self.signals.gone.is_cancelled()
+    }
+
+    /// Waits until the tracker has seen the task's Job.
+    pub async fn followed(&self) {
+        self.signals.followed.cancelled().await;
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let _ = self.commands.send(Command::Release(self.token.clone()));
+    }
+}

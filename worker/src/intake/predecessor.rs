@@ -1,0 +1,78 @@
+//! The Job of an earlier task under the planned name: it makes room if nobody waits for that task any more.
+//!
+//! A state that timed out is tried again before anything has noticed that its first Job runs on, and with a name that the user
+//! gave, both Jobs have the same. A heartbeat for the first task says whether somebody waits for it. Only if not, and only as
+//! the tracker would (see [`outlives_its_task`](runjob_core::lifecycle::outlives_its_task)), its Job is deleted; and only the
+//! very version of it that was looked at, since a Job that has finished meanwhile stays.
+
+use std::time::Duration;
+
+use runjob_core::{arn::ActivityArn, job::JobView, token::TaskToken};
+use tracing::{info, warn};
+
+use super::Intake;
+use crate::{
+    cluster::{Fence, WriteError},
+    heartbeat::{Hold, Verdict},
+    metrics::Outcome,
+};
+
+/// An unfinished Job of the group that has the planned name, and the task that it was created for.
+pub(super) struct Predecessor {
+    pub(super) view: JobView,
+    pub(super) token: TaskToken,
+    pub(super) source: ActivityArn,
+}
+
+/// What comes of a predecessor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Succession {
+    /// It is on its way out.
+    MakesRoom,
+    /// It has to be looked at again, but not before the server's own wish.
+    Undecided(Option<Duration>),
+    /// It stays.
+    Refused,
+    /// Nobody waits for the successor any more.
+    NobodyWaits,
+}
+
+impl Intake {
+    /// Deletes the predecessor if nobody waits for it. `hold` is on the task that is to follow it.
+    pub(super) async fn succeed(&self, predecessor: &Predecessor, hold: &Hold) -> Succession {
+        let Predecessor { view, token, source } = predecessor;
+        // Another account's Job is not touched, and its token is not shown to this one.
+        if !self.clients.serve(source) {
+            return Succession::Refused;
+        }
+        match self.heartbeats.ask(token, source).await {
+            Verdict::Alive | Verdict::Unproven => Succession::Refused,
+            Verdict::Unknown => Succession::Undecided(None),
+            Verdict::Gone if hold.is_gone() => Succession::NobodyWaits,
+            Verdict::Gone => self.remove_predecessor(view).await,
+        }
+    }
+
+    async fn remove_predecessor(&self, view: &JobView) -> Succession {
+        match self.cluster.delete(view, Fence::Version).await {
+            Ok(()) => {
+                info!("a Job of the same name is deleted: its task has ended without it");
+                self.metrics.deleted(Outcome::Succeeded);
+                Succession::MakesRoom
+            }
+            // It has finished, or the tracker was faster.
+            Err(WriteError::Changed) => Succession::Undecided(None),
+            Err(error @ WriteError::Refused { .. }) => {
+                warn!(%error, "unable to delete a Job of the same name whose task has ended");
+                self.metrics.deleted(Outcome::Refused);
+                Succession::Refused
+            }
+            Err(error @ (WriteError::Passing { .. } | WriteError::Unreachable(_))) => {
+                warn!(%error, "unable to delete a Job of the same name whose task has ended yet");
+                self.metrics.deleted(Outcome::Error);
+                let after = if let WriteError::Passing { after, .. } = error { after } else { None };
+                Succession::Undecided(after)
+            }
+        }
+    }
+}
