@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     budget::shortened,
     failure::{ErrorName, JobError},
-    pod::{ContainerState, PodView, Termination},
+    pod::{ContainerState, ContainerView, PodView, Termination},
 };
 
 /// The most containers that a diagnosis lists.
@@ -142,18 +142,25 @@ fn ends(pods: &[PodView]) -> Vec<End<'_>> {
     let mut ends: Vec<End<'_>> = pods
         .into_iter()
         .flat_map(|pod| pod.containers.iter().map(move |container| (pod, container)))
-        .filter_map(|(pod, container)| match &container.state {
-            ContainerState::Terminated(termination) => Some(End {
-                pod: &pod.name,
-                container: &container.name,
-                memory_limit: container.memory_limit.as_deref(),
-                termination,
-            }),
-            ContainerState::Waiting { .. } | ContainerState::Running => None,
+        .filter_map(|(pod, container)| {
+            let memory_limit = container.memory_limit.as_deref();
+            let termination = end(container)?;
+            Some(End { pod: &pod.name, container: &container.name, memory_limit, termination })
         })
         .collect();
     ends.sort_by_key(|end| end.termination.exit_code == 0);
     ends
+}
+
+/// How a container ended by itself. With `restartPolicy: OnFailure` the Job has failed as soon as the container is restarted once
+/// more, and Kubernetes ends that last run, whatever it was about to do: the run before is the one that failed.
+fn end(container: &ContainerView) -> Option<&Termination> {
+    match (&container.state, &container.previous) {
+        (ContainerState::Terminated(own), None) => Some(own),
+        (ContainerState::Terminated(own), Some(previous)) => Some(if own.was_ordered() { previous } else { own }),
+        (ContainerState::Running, previous) => previous.as_ref(),
+        (ContainerState::Waiting { .. }, _) => None,
+    }
 }
 
 fn signal_name(signal: i64) -> String {
@@ -220,6 +227,16 @@ mod tests {
             "the Job failed with BackoffLimitExceeded (Job has reached the specified backoff limit); container main of \
              pod x-1 ended with exit code 3"
         );
+    }
+
+    #[test]
+    fn of_a_container_that_is_restarted_and_killed_the_run_that_failed_is_told() {
+        for state in [json!({"running": {}}), json!({"terminated": {"exitCode": 143, "reason": "Error"}})] {
+            let last = json!({"terminated": {"exitCode": 3, "reason": "Error"}});
+            let status = json!([{"name": "main", "state": state, "lastState": last}]);
+            let told = Diagnosis::of_failed("BackoffLimitExceeded", "", &[pod("x-1", &status)]).to_json();
+            assert_eq!(told["containers"][0]["exitCode"], json!(3), "{status}");
+        }
     }
 
     #[test]

@@ -8,12 +8,15 @@ use crate::{
     request::{Strictness, tolerate},
 };
 
+/// The query parameter that asks for the run before the present one.
+const PREVIOUS: &str = "previous";
+
 /// The query parameters of the request that reads a pod's log. `follow` and `container` are `runjob`'s own to set.
 const LOG_PARAMETERS: [(&str, LogParameter); 9] = [
     ("insecureSkipTLSVerifyBackend", LogParameter::Boolean),
     ("limitBytes", LogParameter::Natural),
     ("pretty", LogParameter::Text),
-    ("previous", LogParameter::Boolean),
+    (PREVIOUS, LogParameter::Boolean),
     ("sinceSeconds", LogParameter::Natural),
     ("sinceTime", LogParameter::Text),
     ("stream", LogParameter::Text),
@@ -40,6 +43,13 @@ pub struct LogOptions {
     pub parameters: Vec<(String, Vec<String>)>,
     /// `MaxBytes`: the most that is kept of one container's log.
     pub max_bytes: Option<u64>,
+}
+
+impl LogOptions {
+    /// Whether the user says which of a container's runs is meant.
+    pub fn names_a_run(&self) -> bool {
+        self.parameters.iter().any(|(name, _)| name == PREVIOUS)
+    }
 }
 
 /// `LogOptions.RetrieveLogs`. Absent is not the same as `false`: a failed Job's logs are worth having.

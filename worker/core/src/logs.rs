@@ -1,6 +1,6 @@
 //! The logs of a Job's pods: collected within a bound, rendered in the native shape.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, iter};
 
 use serde_json::{Map, Value, json};
 
@@ -33,8 +33,19 @@ pub struct Logs {
 pub struct PodLogs {
     /// The pod's name.
     pub pod: String,
-    /// Each container's name and log.
-    pub containers: Vec<(String, ContainerLog)>,
+    /// The logs of its containers.
+    pub containers: Vec<ContainerLogs>,
+}
+
+/// The logs of one container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerLogs {
+    /// The container's name.
+    pub container: String,
+    /// The log of its last run.
+    pub log: ContainerLog,
+    /// The log of the run before, where that is the one that failed.
+    pub previous: Option<ContainerLog>,
 }
 
 /// The log of one container.
@@ -195,7 +206,8 @@ impl LogText {
 impl Logs {
     /// How many bytes each log takes, in the order of [`Logs::render`].
     pub(crate) fn sizes(&self, format: LogFormat) -> Vec<usize> {
-        let logs = self.pods.iter().flat_map(|pod| &pod.containers).map(|(_, log)| log);
+        let containers = self.pods.iter().flat_map(|pod| &pod.containers);
+        let logs = containers.flat_map(|container| iter::once(&container.log).chain(&container.previous));
         logs.map(|log| match log {
             ContainerLog::Read(text) => text.rendered(format).to_string().len(),
             ContainerLog::Unreadable { .. } => 0,
@@ -204,15 +216,19 @@ impl Logs {
     }
 
     /// The native shape, each log within its share: `pods.<pod>.containers.<container>` = `{"log": …}` or
-    /// `{"error": …, "cause": …}`.
+    /// `{"error": …, "cause": …}`; a `previous` beside it has the same shape.
     pub(crate) fn render(&self, format: LogFormat, shares: &[usize]) -> Value {
         let mut shares = shares.iter().copied();
         let mut pods = Map::new();
         for pod in &self.pods {
             let mut containers = Map::new();
-            for (name, log) in &pod.containers {
-                let share = shares.next().unwrap_or_default();
-                containers.insert(name.clone(), render_one(log, format, share));
+            for ContainerLogs { container, log, previous } in &pod.containers {
+                let mut render = |log| render_one(log, format, shares.next().unwrap_or_default());
+                let mut rendered = render(log);
+                if let Some(previous) = previous {
+                    rendered["previous"] = render(previous);
+                }
+                containers.insert(container.clone(), rendered);
             }
             pods.insert(pod.pod.clone(), json!({ "containers": containers }));
         }
@@ -315,15 +331,19 @@ mod tests {
     #[test]
     fn a_log_that_could_not_be_read_says_so() {
         let log = ContainerLog::Unreadable { error: "EKS.404".into(), cause: "gone".into() };
+        let previous = Some(ContainerLog::Read("before".into()));
         let logs = Logs {
-            pods: vec![PodLogs { pod: "x-1".into(), containers: vec![("main".into(), log)] }],
+            pods: vec![PodLogs {
+                pod: "x-1".into(),
+                containers: vec![ContainerLogs { container: "main".into(), log, previous }],
+            }],
             omitted: 2,
             missing: 1,
             unlisted: None,
         };
         assert_eq!(
-            logs.render(LogFormat::Parsed, &[]).to_string(),
-            r#"{"pods":{"x-1":{"containers":{"main":{"error":"EKS.404","cause":"gone"}}}},"omitted":2,"missing":1}"#
+            logs.render(LogFormat::Parsed, &[0, 8]).to_string(),
+            r#"{"pods":{"x-1":{"containers":{"main":{"error":"EKS.404","cause":"gone","previous":{"log":"before"}}}}},"omitted":2,"missing":1}"#
         );
     }
 

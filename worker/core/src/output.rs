@@ -189,13 +189,17 @@ mod tests {
     use super::*;
     use crate::{
         budget::{CAUSE_BUDGET, OUTPUT_BUDGET},
-        logs::{ContainerLog, LogBuffer, LogText, PodLogs},
+        logs::{ContainerLog, ContainerLogs, LogBuffer, LogText, PodLogs},
     };
 
     fn logs_of(texts: Vec<LogText>) -> Logs {
         let pods = texts.into_iter().enumerate().map(|(n, text)| PodLogs {
             pod: format!("pod-{n}"),
-            containers: vec![("main".into(), ContainerLog::Read(text))],
+            containers: vec![ContainerLogs {
+                container: "main".into(),
+                log: ContainerLog::Read(text),
+                previous: None,
+            }],
         });
         Logs { pods: pods.collect(), ..Logs::default() }
     }

@@ -26,6 +26,8 @@ pub struct ContainerView {
     pub role: Role,
     /// How it is.
     pub state: ContainerState,
+    /// How the run before this one ended, if it was restarted.
+    pub previous: Option<Termination>,
     /// `resources.limits.memory`, if it has one.
     pub memory_limit: Option<String>,
 }
@@ -95,7 +97,8 @@ fn containers(pod: &Value, specs: &str, statuses: &str, role: Role) -> Vec<Conta
             let name = text(spec, "name");
             let status = list(format!("/status/{statuses}")).find(|status| text(status, "name") == name);
             let limit = spec.pointer("/resources/limits/memory").and_then(Value::as_str);
-            ContainerView { role, state: state(status), memory_limit: limit.map(ToOwned::to_owned), name }
+            let (state, previous) = (state(status), previous(status));
+            ContainerView { role, state, previous, memory_limit: limit.map(ToOwned::to_owned), name }
         })
         .collect()
 }
@@ -103,18 +106,39 @@ fn containers(pod: &Value, specs: &str, statuses: &str, role: Role) -> Vec<Conta
 fn state(status: Option<&Value>) -> ContainerState {
     let of = |name: &str| status.and_then(|status| status.get("state")?.get(name));
     // A container that waits to be restarted has its end behind it: with `restartPolicy: OnFailure` that is how it is found.
-    let last = || status.and_then(|status| status.get("lastState")?.get("terminated"));
-    if let Some(terminated) = of("terminated").or_else(|| last().filter(|_| of("waiting").is_some())) {
-        ContainerState::Terminated(Termination {
-            exit_code: terminated.get("exitCode").and_then(Value::as_i64).unwrap_or_default(),
-            reason: text(terminated, "reason"),
-            message: text(terminated, "message"),
-        })
+    let ended = of("terminated").or_else(|| last_end(status).filter(|_| of("waiting").is_some()));
+    if let Some(terminated) = ended {
+        ContainerState::Terminated(Termination::of(terminated))
     } else if of("running").is_some() {
         ContainerState::Running
     } else {
         let waiting = of("waiting").unwrap_or(&Value::Null);
         ContainerState::Waiting { reason: text(waiting, "reason"), message: text(waiting, "message") }
+    }
+}
+
+/// Of a container that waits to be restarted, its last end is its state.
+fn previous(status: Option<&Value>) -> Option<Termination> {
+    status?.get("state").filter(|state| state.get("waiting").is_none())?;
+    last_end(status).map(Termination::of)
+}
+
+fn last_end(status: Option<&Value>) -> Option<&Value> {
+    status?.get("lastState")?.get("terminated")
+}
+
+impl Termination {
+    /// Whether it looks like one that Kubernetes ordered: SIGTERM, or SIGKILL after the grace period.
+    pub(crate) fn was_ordered(&self) -> bool {
+        matches!(self.exit_code, 137 | 143) && self.reason != "OOMKilled"
+    }
+
+    fn of(terminated: &Value) -> Self {
+        Self {
+            exit_code: terminated.get("exitCode").and_then(Value::as_i64).unwrap_or_default(),
+            reason: text(terminated, "reason"),
+            message: text(terminated, "message"),
+        }
     }
 }
 
@@ -134,8 +158,15 @@ mod tests {
             "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}});
         let ContainerState::Terminated(end) = state(Some(&status)) else { panic!("not terminated") };
         assert_eq!(end.reason, "OOMKilled");
+        assert_eq!(previous(Some(&status)), None);
+    }
+
+    #[test]
+    fn a_container_that_was_restarted_knows_how_it_ended_before() {
         let running = json!({"state": {"running": {}}, "lastState": {"terminated": {"exitCode": 1}}});
         assert_eq!(state(Some(&running)), ContainerState::Running);
+        assert_eq!(previous(Some(&running)).map(|end| end.exit_code), Some(1));
+        assert_eq!(previous(Some(&json!({"state": {"running": {}}, "lastState": {}}))), None);
     }
 
     #[test]

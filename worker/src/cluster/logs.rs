@@ -40,12 +40,23 @@ pub struct LogRequest<'a> {
     pub pod: &'a str,
     /// The container.
     pub container: &'a str,
+    /// Which of its runs.
+    pub run: Run,
     /// The user's `LogParameters`.
     pub parameters: &'a [(String, Vec<String>)],
     /// Where to stop.
     pub end: LogEnd<'a>,
     /// How many bytes are kept.
     pub limit: usize,
+}
+
+/// A run of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Run {
+    /// The present one, or the last one if it does not run.
+    Last,
+    /// The one before.
+    Previous,
 }
 
 /// Where a log ends.
@@ -142,6 +153,9 @@ impl Cluster {
 
     async fn open(&self, log: &LogRequest<'_>) -> Result<Response<Body>, Once> {
         let mut query = format!("container={}", escape(log.container));
+        if log.run == Run::Previous {
+            query.push_str("&previous=true");
+        }
         if matches!(log.end, LogEnd::OfContainer { .. }) {
             query.push_str("&follow=true");
         }

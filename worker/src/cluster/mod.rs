@@ -12,7 +12,7 @@ mod watch;
 pub use connection::{Cluster, ConnectError};
 pub use exchange::{Delivery, Exchanged, Unreachable};
 pub use jobs::{Fence, WriteError};
-pub use logs::{LogEnd, LogRequest, MAX_CAUSE};
+pub use logs::{LogEnd, LogRequest, MAX_CAUSE, Run};
 pub use pods::ListError;
 pub use reachability::{Reachability, keep_probing};
 pub use watch::{Scope, Watched, WatchedJob, watch};

@@ -9,8 +9,8 @@ use runjob_core::{
     job::{JobView, Phase},
     ledger::Stamp,
     lifecycle::Extent,
-    logs::{ContainerLog, Logs, PodLogs},
-    pod::{PodView, Role},
+    logs::{ContainerLog, ContainerLogs, Logs, PodLogs},
+    pod::{ContainerView, PodView, Role},
     refusal::read_may_pass,
 };
 use tokio::sync::Semaphore;
@@ -19,7 +19,7 @@ use tracing::debug;
 
 use super::effects::Effects;
 use crate::{
-    cluster::{Delivery, ListError, LogEnd, LogRequest, MAX_CAUSE},
+    cluster::{Delivery, ListError, LogEnd, LogRequest, MAX_CAUSE, Run},
     retry::CALLS,
 };
 
@@ -149,31 +149,60 @@ impl Capture<'_> {
     }
 
     async fn read_pod(&self, pod: &PodView, limit: usize) -> PodLogs {
-        let reads =
-            self.containers_of(pod).into_iter().map(|container| self.read_container(&pod.name, container, limit));
+        let reads = self.containers_of(pod).into_iter().map(|container| self.read_container(pod, container, limit));
         PodLogs { pod: pod.name.clone(), containers: join_all(reads).await }
     }
 
     /// The containers with something to say. Init containers have it when the Job failed.
-    fn containers_of<'p>(&self, pod: &'p PodView) -> Vec<&'p str> {
-        let failing = matches!(self.view.phase, Phase::Failing | Phase::Failed { .. });
-        let wanted = pod.containers.iter().filter(|container| container.role == Role::Main || failing);
-        wanted.map(|container| container.name.as_str()).collect()
+    fn containers_of<'p>(&self, pod: &'p PodView) -> Vec<&'p ContainerView> {
+        let wanted = pod.containers.iter();
+        wanted.filter(|container| container.role == Role::Main || self.is_failing()).collect()
     }
 
-    async fn read_container(&self, pod: &str, container: &str, limit: usize) -> (String, ContainerLog) {
-        let options = &self.stamp.options.logs;
-        let (end, permits) = if self.view.phase.is_final() {
-            (LogEnd::Now, &self.effects.log_permits.read)
+    fn is_failing(&self) -> bool {
+        matches!(self.view.phase, Phase::Failing | Phase::Failed { .. })
+    }
+
+    async fn read_container(&self, pod: &PodView, container: &ContainerView, limit: usize) -> ContainerLogs {
+        let end = if self.view.phase.is_final() {
+            LogEnd::Now
         } else {
-            (LogEnd::OfContainer { job_ended: self.job_ended }, &self.effects.log_permits.followed)
+            LogEnd::OfContainer { job_ended: self.job_ended }
+        };
+        let last = self.read_run(pod, container, Run::Last, end, limit);
+        let previous = async {
+            // A restart that comes too late is ended by Kubernetes, perhaps before it has said a word: the run before is the one
+            // that made the Job fail.
+            if container.previous.is_none() || !self.is_failing() || self.stamp.options.logs.names_a_run() {
+                return None;
+            }
+            Some(self.read_run(pod, container, Run::Previous, LogEnd::Now, limit).await)
+        };
+        // At the same time: the pod is about to go.
+        let (log, previous) = tokio::join!(last, previous);
+        ContainerLogs { container: container.name.clone(), log, previous }
+    }
+
+    async fn read_run(
+        &self,
+        pod: &PodView,
+        container: &ContainerView,
+        run: Run,
+        end: LogEnd<'_>,
+        limit: usize,
+    ) -> ContainerLog {
+        let options = &self.stamp.options.logs;
+        let permits = match end {
+            LogEnd::Now => &self.effects.log_permits.read,
+            LogEnd::OfContainer { .. } => &self.effects.log_permits.followed,
         };
         // Closed only when the worker ends.
         let _permit = permits.acquire().await.ok();
         let request = LogRequest {
             namespace: &self.view.key.namespace,
-            pod,
-            container,
+            pod: &pod.name,
+            container: &container.name,
+            run,
             parameters: &options.parameters,
             end,
             limit: options
@@ -181,6 +210,6 @@ impl Capture<'_> {
                 .and_then(|bytes| usize::try_from(bytes).ok())
                 .map_or(limit, |most| most.min(limit)),
         };
-        (container.to_owned(), self.effects.cluster.log(request).await)
+        self.effects.cluster.log(request).await
     }
 }

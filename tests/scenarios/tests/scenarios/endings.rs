@@ -86,6 +86,15 @@ fn failures() -> Vec<Scenario> {
         )
         .essential()
         .fails("Job.BackoffLimitExceeded", [contains("/logs", "last-words")]),
+        scenario("of a container that is restarted too late the run that failed is told", failing_once())
+            .fails(
+                "Job.BackoffLimitExceeded",
+                [
+                    at("/diagnosis/containers/0/exitCode", 3),
+                    contains("/diagnosis/summary", "exit code 3"),
+                    contains("/logs", "\"previous\":{\"log\":\"it failed\\n\"}"),
+                ],
+            ),
         scenario(
             "what a container prints while it is terminated is in the cause",
             a_job(
@@ -135,6 +144,15 @@ fn failures() -> Vec<Scenario> {
 fn third_time_lucky() -> JobRequest {
     let script = format!("echo x >> {SCRATCH}/tries; [ $(wc -l < {SCRATCH}/tries) -ge 3 ]");
     a_job("x", &script).with_scratch().with("/Job/spec/backoffLimit", 2)
+}
+
+/// Kubernetes ends its second run, since the first has used up the Job's only attempt.
+fn failing_once() -> JobRequest {
+    let script = format!("[ -e {SCRATCH}/failed ] && sleep 600; touch {SCRATCH}/failed; echo it failed; exit 3");
+    a_job("x", &script)
+        .with_scratch()
+        .with("/Job/spec/backoffLimit", 1)
+        .with("/Job/spec/template/spec/restartPolicy", "OnFailure")
 }
 
 fn indexed_of_5() -> JobRequest {
