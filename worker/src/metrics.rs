@@ -72,8 +72,9 @@ pub struct Metrics {
     heartbeat_interval: Gauge<f64, std::sync::atomic::AtomicU64>,
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
+impl Metrics {
+    /// All of them at their beginning. Events that could not be written are counted where they are.
+    pub fn new(lost_events: &Counter) -> Self {
         let mut registry = Registry::with_prefix("runjob");
         let metrics = Self {
             polls: Family::default(),
@@ -112,6 +113,7 @@ impl Default for Metrics {
             "Tokens that were invalid from the first heartbeat on: is this the right account, region and endpoint?",
             metrics.untrusted_tokens.clone(),
         );
+        registry.register("lost_events", "Events on Jobs that could not be written", lost_events.clone());
         registry.register_with_unit(
             "completion_to_reply",
             "From the arrival of a Job's final condition to the accepted reply",
@@ -126,9 +128,7 @@ impl Default for Metrics {
         );
         Self { registry, ..metrics }
     }
-}
 
-impl Metrics {
     /// A poll was answered.
     pub fn polled(&self, result: Outcome) {
         self.polls.get_or_create(&By { result }).inc();
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn names_follow_the_conventions() {
-        let metrics = Metrics::default();
+        let metrics = Metrics::new(&Counter::default());
         metrics.replied(Outcome::Succeeded);
         metrics.completed(Duration::from_millis(7));
         let text = metrics.text().unwrap();
@@ -191,6 +191,7 @@ mod tests {
             "runjob_replies_total{result=\"succeeded\"} 1",
             "runjob_completion_to_reply_seconds_bucket{le=\"0.01\"} 1",
             "runjob_in_flight_jobs 0",
+            "runjob_lost_events_total 0",
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }

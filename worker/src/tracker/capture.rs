@@ -113,7 +113,7 @@ impl Capture<'_> {
         loop {
             let (error, cause, after, passing) = match self.effects.cluster.pods(self.view).await {
                 Ok(pods) => return Ok(pods),
-                Err(ListError::Refused(refused)) => {
+                Err(ListError::Refused { refused, .. }) => {
                     let status = refused.answer.status;
                     let cause = refused.answer.envelope().to_string();
                     (format!("EKS.{status}"), cause, refused.retry_after, read_may_pass(status))
@@ -164,11 +164,8 @@ impl Capture<'_> {
     }
 
     async fn read_container(&self, pod: &PodView, container: &ContainerView, limit: usize) -> ContainerLogs {
-        let end = if self.view.phase.is_final() {
-            LogEnd::Now
-        } else {
-            LogEnd::OfContainer { job_ended: self.job_ended }
-        };
+        let end =
+            if self.view.phase.is_final() { LogEnd::Now } else { LogEnd::OfContainer { job_ended: self.job_ended } };
         let last = self.read_run(pod, container, Run::Last, end, limit);
         let previous = async {
             // A restart that comes too late is ended by Kubernetes, perhaps before it has said a word: the run before is the one
