@@ -20,6 +20,12 @@ struct By {
     result: Outcome,
 }
 
+/// What was wrong with a Job: the code of its diagnosis.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfCode {
+    code: &'static str,
+}
+
 /// How something went, as a label's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the names say it")]
@@ -60,6 +66,7 @@ pub struct Metrics {
     heartbeats: Family<By, Counter>,
     deletes: Family<By, Counter>,
     settles: Family<By, Counter>,
+    stuck: Family<OfCode, Counter>,
     /// Jobs of the group that are watched.
     pub in_flight: Gauge,
     /// Jobs whose stamp cannot be read.
@@ -83,6 +90,7 @@ impl Metrics {
             heartbeats: Family::default(),
             deletes: Family::default(),
             settles: Family::default(),
+            stuck: Family::default(),
             in_flight: Gauge::default(),
             unreadable_stamps: Counter::default(),
             foreign_jobs: Counter::default(),
@@ -97,6 +105,7 @@ impl Metrics {
         registry.register("heartbeats", "Heartbeats sent", metrics.heartbeats.clone());
         registry.register("deletes", "Deletions of Jobs that nobody waits for", metrics.deletes.clone());
         registry.register("settles", "Patches that take a Job out of the watch", metrics.settles.clone());
+        registry.register("stuck_jobs", "Jobs that did not get going, by what was wrong", metrics.stuck.clone());
         registry.register("in_flight_jobs", "Jobs of the group that are watched", metrics.in_flight.clone());
         registry.register(
             "unreadable_stamps",
@@ -152,6 +161,11 @@ impl Metrics {
     /// A Job was deleted, or was not.
     pub fn deleted(&self, result: Outcome) {
         self.deletes.get_or_create(&By { result }).inc();
+    }
+
+    /// A Job does not get going.
+    pub fn stuck(&self, code: &'static str) {
+        self.stuck.get_or_create(&OfCode { code }).inc();
     }
 
     /// A Job was taken out of the watch, or was not.
