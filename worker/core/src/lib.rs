@@ -35,6 +35,7 @@ pub mod progress;
 pub mod refusal;
 pub mod request;
 pub mod token;
+mod yaml;
 
 #[cfg(test)]
 mod fixtures;

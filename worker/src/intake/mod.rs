@@ -37,6 +37,9 @@ use crate::{
     tracker::Pulse,
 };
 
+/// The most fields of one input that are told of, having been passed over: there may be as many as fit into a megabyte.
+const MAX_WARNINGS: usize = 10;
+
 /// Takes tasks and starts them.
 #[derive(Clone)]
 pub struct Intake {
@@ -158,7 +161,7 @@ impl Intake {
     fn request(&self, input: &str) -> Result<Request, TaskFailure> {
         let strictness = if self.settings.lenient { Strictness::Lenient } else { Strictness::Strict };
         let parsed = request::parse(input, strictness).map_err(|invalid| invalid.failure())?;
-        for warning in &parsed.warnings {
+        for warning in parsed.warnings.iter().take(MAX_WARNINGS) {
             warn!(path = warning.path(), "a part of a task's input was passed over");
         }
         let (cluster, namespace) = match &parsed.request {
