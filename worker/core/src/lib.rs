@@ -34,6 +34,7 @@ pub mod pod;
 pub mod progress;
 pub mod refusal;
 pub mod request;
+pub mod service_account;
 pub mod token;
 mod yaml;
 

@@ -21,6 +21,7 @@ use runjob_core::{
     owner::OwnerKey,
     plan::Plan,
     request::{self, Request, Strictness},
+    service_account::Allowed,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument, Span, debug, field::Empty, info, info_span, warn};
@@ -170,6 +171,12 @@ impl Intake {
         };
         self.check_cluster(cluster.as_deref())?;
         self.check_namespace(namespace)?;
+        if let Some(allowed) = Allowed::of(&self.settings.allow_service_accounts) {
+            match &parsed.request {
+                Request::RunJob(run) => allowed.check_job(run.manifest.value())?,
+                Request::Call(call) => allowed.check_call(call)?,
+            }
+        }
         Ok(parsed.request)
     }
 
