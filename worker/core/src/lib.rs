@@ -36,6 +36,7 @@ pub mod refusal;
 pub mod request;
 pub mod service_account;
 pub mod token;
+pub mod warning;
 mod yaml;
 
 #[cfg(test)]
