@@ -158,15 +158,30 @@ def taken_away(seen):
 
 # ---- the program ends by itself ----
 
+<<<<<<< HEAD
+=======
+
+def dies_by(signal):
+    """A child of the shell: the kernel keeps signals of its own from process 1. Of `$$` Kubernetes leaves a single `$`."""
+    return f"sh -c 'kill -{signal} $$$$'; exit $?"
+
+
+>>>>>>> fixtures
 case("exit-code", job("echo working; exit 3"), fails)
 case("exit-code-with-message", job("echo 'no such table: sales' > /dev/termination-log; exit 3"), fails)
 case("exit-code-on-failure", job("exit 3", pod=on_failure(), spec={"backoffLimit": 1}), fails)
 case("exit-code-after-retries", job("exit 3", spec={"backoffLimit": 1}), fails)
 case("init-container-fails", job(pod={"initContainers": [container("prepare", "exit 4")]}), fails)
 case("second-container-fails", job("true", container("second", "exit 5")), fails)
+<<<<<<< HEAD
 case("sigsegv", job("sh -c 'kill -SEGV $$'; exit $?"), fails)
 case("sigkill-by-itself", job("sh -c 'kill -KILL $$'; exit $?"), fails)
 case("sigterm-by-itself", job("sh -c 'kill -TERM $$'; exit $?"), fails)
+=======
+case("sigsegv", job(dies_by("SEGV")), fails)
+case("sigkill-by-itself", job(dies_by("KILL")), fails)
+case("sigterm-by-itself", job(dies_by("TERM")), fails)
+>>>>>>> fixtures
 case("out-of-memory", job("tail /dev/zero", resources=limited_to(memory="16Mi")), fails)
 case("out-of-memory-on-failure", job("tail /dev/zero", resources=limited_to(memory="16Mi"), pod=on_failure()), fails)
 case("out-of-memory-of-a-child", job("tail /dev/zero; echo went on; exit 1", resources=limited_to(memory="16Mi")), fails)
@@ -205,7 +220,12 @@ def delete_pod(stage):
 def evict_pod(stage):
     [pod] = stage.until(runs)["pods"]
     name = pod["metadata"]["name"]
+<<<<<<< HEAD
     stage.create(f"pods/{name}/eviction", {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}})
+=======
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}}
+    stage.api.ask("POST", f"{stage.own('pods')}/{name}/eviction", eviction)
+>>>>>>> fixtures
 
 
 case("pod-deleted", job(), fails, meanwhile=delete_pod)
