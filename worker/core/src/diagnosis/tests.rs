@@ -92,6 +92,7 @@ const DIAGNOSES: &[(&str, JobError, &[&str])] = &[
     ("deadline-of-the-pod", JobError::BackoffLimitExceeded, &["ordered by DeadlineExceeded"]),
     ("deadline-while-image-is-pulled", JobError::DeadlineExceeded, &[]),
     ("deadline-without-handler", JobError::DeadlineExceeded, &[]),
+    ("evicted-by-api", JobError::Evicted, &["evicted"]),
     ("exit-code", JobError::BackoffLimitExceeded, &["exit code 3"]),
     ("exit-code-after-retries", JobError::BackoffLimitExceeded, &["exit code 3"]),
     ("exit-code-on-failure", JobError::BackoffLimitExceeded, &["exit code 3"]),
