@@ -50,7 +50,7 @@ pub struct Settings {
     pub max_log_pods: usize,
 
     /// The longest that a Job may be stuck (no image, no node, no pod at all) before its task fails. [default: by what is wrong, from
-    /// nothing for an image's impossible name to 15 minutes for a node that is still to come]
+    /// 15 seconds for an image's impossible name to 15 minutes for a node that is still to come]
     #[arg(long, env = "RUNJOB_STUCK_GRACE", value_name = "DURATION", value_parser = duration)]
     pub stuck_grace: Option<Duration>,
 

@@ -403,17 +403,17 @@ mod tests {
 
     /// The clock of a Job that is stuck beyond doubt.
     fn stuck(course: Course) -> Pending {
-        let mut pending = Pending::since(EARLIER);
+        let mut pending = Pending::since(EARLIER, None);
         pending.seen(Some((JobError::ImagePullFailed, course, Duration::ZERO)), EARLIER);
         pending
     }
 
     #[test]
     fn a_job_without_a_ready_pod_is_looked_at_when_its_time_has_come() {
-        let pending = |since| Progress { pending: Some(Pending::since(since)), ..Progress::default() };
+        let pending = |since| Progress { pending: Some(Pending::since(since, None)), ..Progress::default() };
         assert_eq!(decide(&a_job(), pending(NOW)), Decision::Wait(Some(Moment(NOW.0 + FIRST_LOOK))));
         assert_eq!(decide(&a_job(), pending(EARLIER)), Decision::Do(Effect::Look));
-        let mut looking = Pending::since(EARLIER);
+        let mut looking = Pending::since(EARLIER, None);
         looking.looking();
         assert_eq!(decide(&a_job(), Progress { pending: Some(looking), ..Progress::default() }), Decision::Wait(None));
     }
@@ -454,12 +454,12 @@ mod tests {
     #[test]
     fn the_clock_runs_only_while_a_pod_is_missing() {
         let observed = |job: JobView| {
-            let mut progress = Progress { pending: Some(Pending::since(EARLIER)), ..Progress::default() };
-            progress.observe(&job, NOW);
+            let mut progress = Progress { pending: Some(Pending::since(EARLIER, None)), ..Progress::default() };
+            progress.observe(&job, None, NOW);
             progress.pending
         };
         let status = |status: Value| a_job().status(status).view();
-        assert_eq!(observed(status(json!({"active": 1}))), Some(Pending::since(EARLIER)));
+        assert_eq!(observed(status(json!({"active": 1}))), Some(Pending::since(EARLIER, None)));
         assert_eq!(observed(status(json!({"active": 1, "ready": 1}))), None);
         assert_eq!(observed(failing().view()), None);
         assert_eq!(observed(a_job().deleting().view()), None);
@@ -483,7 +483,7 @@ mod tests {
             token in prop_oneof![Just(TokenState::Alive), Just(TokenState::Gone)],
             (capture, reply, settle, deletion) in (a_stage(), a_stage(), a_stage(), a_stage()),
             deleting_since in prop_oneof![Just(None), Just(Some(EARLIER)), Just(Some(NOW))],
-            pending in prop_oneof![Just(None), Just(Some(Pending::since(NOW))), Just(Some(stuck(Course::Fail))), Just(Some(stuck(Course::Tell)))],
+            pending in prop_oneof![Just(None), Just(Some(Pending::since(NOW, None))), Just(Some(stuck(Course::Fail))), Just(Some(stuck(Course::Tell)))],
             verdict in prop_oneof![Just(None), Just(Some(Verdict::Failed)), Just(Some(Verdict::Stuck))],
         ) -> Progress {
             Progress { presence, token, capture, reply, settle, deletion, deleting_since, pending, verdict }

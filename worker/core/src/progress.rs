@@ -36,10 +36,10 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Starts and stops the clock of a Job without a ready pod.
-    pub fn observe(&mut self, view: &JobView, now: Moment) {
+    /// Starts and stops the clock of a Job without a ready pod. `longest_grace`: the most that it may be stuck, if there is a bound.
+    pub fn observe(&mut self, view: &JobView, longest_grace: Option<Duration>, now: Moment) {
         let missing = view.phase == Phase::Active && !view.deleting && view.readiness == Readiness::NotReady;
-        self.pending = missing.then(|| self.pending.unwrap_or_else(|| Pending::since(now)));
+        self.pending = missing.then(|| self.pending.unwrap_or_else(|| Pending::since(now, longest_grace)));
     }
 }
 

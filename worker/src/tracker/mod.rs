@@ -208,7 +208,7 @@ impl Tracker {
         } else {
             let Some(stamp) = self.readable_stamp(&view, &id) else { return };
             self.heartbeats.follow(&stamp.token, &stamp.source);
-            let mut entry = Entry::new(stamp, view.clone(), seen);
+            let mut entry = Entry::new(stamp, view.clone(), seen, self.effects.settings.stuck_grace);
             entry.observe(view, job.object, &self.holds, self.clock);
             if let Some(replaced) = self.table.insert(&id, entry) {
                 self.heartbeats.stop(&replaced.stamp.token);
@@ -297,7 +297,7 @@ impl Tracker {
             }
             Outcome::Looked(None) => entry.pending(|pending| pending.not_seen(now)),
             Outcome::Looked(Some(looked)) => {
-                if let Some(diagnosis) = entry.looked(looked, self.effects.settings.stuck_grace, now) {
+                if let Some(diagnosis) = entry.looked(looked, now) {
                     let view = entry.view.clone();
                     self.tell_stuck(view, &diagnosis);
                 }

@@ -55,6 +55,8 @@ pub(super) struct Entry {
     pub(super) captured: Arc<Captured>,
     /// The scope that it was last seen in, and the number of that scope's list.
     pub(super) seen: (Scope, u64),
+    /// The most that it may be stuck, if there is a bound.
+    longest_grace: Option<Duration>,
     object: Option<(Arc<Value>, OwnedSemaphorePermit)>,
     ended: Option<Instant>,
     /// Cancelled when the Job has ended: logs that are being followed have their end in sight then.
@@ -62,13 +64,14 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub(super) fn new(stamp: Arc<Stamp>, view: JobView, seen: (Scope, u64)) -> Self {
+    pub(super) fn new(stamp: Arc<Stamp>, view: JobView, seen: (Scope, u64), longest_grace: Option<Duration>) -> Self {
         Self {
             stamp,
             view,
             progress: Progress::default(),
             captured: Arc::default(),
             seen,
+            longest_grace,
             object: None,
             ended: None,
             job_ended: CancellationToken::new(),
@@ -84,7 +87,7 @@ impl Entry {
             self.ended = Some(Instant::now());
             self.job_ended.cancel();
         }
-        self.progress.observe(&view, clock.now());
+        self.progress.observe(&view, self.longest_grace, clock.now());
         self.view = view;
         self.object = object.and_then(|object| Some((object, holds.clone().try_acquire_owned().ok()?)));
     }
@@ -121,10 +124,10 @@ impl Entry {
     }
 
     /// Takes in what a look at the pods has shown, and says whether the Job is stuck, if that is news.
-    pub(super) fn looked(&mut self, looked: Looked, longest_grace: Option<Duration>, now: Moment) -> Option<Diagnosis> {
+    pub(super) fn looked(&mut self, looked: Looked, now: Moment) -> Option<Diagnosis> {
         let pending = self.progress.pending.as_mut()?;
         let symptom = looked.symptom.as_ref().map(|symptom| {
-            let grace = longest_grace.map_or(symptom.grace, |longest| longest.min(symptom.grace));
+            let grace = self.longest_grace.map_or(symptom.grace, |longest| longest.min(symptom.grace));
             (symptom.diagnosis.code, symptom.course, grace)
         });
         let finding = pending.seen(symptom, now);

@@ -12,6 +12,7 @@ use crate::{
     event::EventView,
     failure::JobError,
     job::JobView,
+    pending::FIRST_LOOK,
     pod::{ContainerState, ContainerView, Placement, PodView, Remark},
 };
 
@@ -20,7 +21,8 @@ const MAX_MESSAGE: usize = 512;
 /// The most pods whose Events are asked for.
 const MAX_PODS: usize = 3;
 
-const NO_GRACE: Duration = Duration::ZERO;
+/// Nothing will heal it.
+const HOPELESS: Duration = FIRST_LOOK;
 const MINUTE: Duration = Duration::from_mins(1);
 /// What is deployed beside the Job may come after it.
 const DEPLOYMENT: Duration = Duration::from_mins(2);
@@ -136,7 +138,7 @@ fn of_container(pod: &PodView, container: &ContainerView, remark: &Remark) -> Op
     let image = &container.image;
     Some(match remark.reason.as_str() {
         "InvalidImageName" => {
-            fails(JobError::InvalidImageName, format!("{whose} has an image that cannot be one: \"{image}\""), NO_GRACE)
+            fails(JobError::InvalidImageName, format!("{whose} has an image that cannot be one: \"{image}\""), HOPELESS)
         }
         "ErrImageNeverPull" => {
             let summary = format!("the image {image} of {whose} is not on the node, and imagePullPolicy is Never");
