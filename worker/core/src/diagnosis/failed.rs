@@ -87,20 +87,21 @@ fn of_pod(pod: &PodView) -> Option<Diagnosis> {
 
 /// Who took the pod away, if somebody did.
 pub(super) fn disrupted(pod: &PodView) -> Option<Diagnosis> {
-    let (code, remark) = match (&pod.disruption, pod.reason.reason.as_str()) {
-        (Some(disruption), _) => {
+    // The pod's own reason is the kubelet's, which puts one condition on whatever it ends (`TerminationByKubelet`).
+    let (code, remark) = match (pod.reason.reason.as_str(), &pod.disruption) {
+        ("Evicted", _) => (JobError::Evicted, &pod.reason),
+        ("Preempting", _) => (JobError::Preempted, &pod.reason),
+        ("NodeLost" | "NodeShutdown" | "Shutdown" | "Terminated", _) => (JobError::NodeLost, &pod.reason),
+        (_, Some(disruption)) => {
             let code = match disruption.reason.as_str() {
                 "PreemptionByScheduler" => JobError::Preempted,
                 "DeletionByTaintManager" | "DeletionByPodGC" => JobError::NodeLost,
-                // `EvictionByEvictionAPI`, `TerminationByKubelet`, and what may come.
+                // `EvictionByEvictionAPI`, and what may come.
                 _ => JobError::Evicted,
             };
             (code, disruption)
         }
-        (None, "Evicted") => (JobError::Evicted, &pod.reason),
-        (None, "Preempting") => (JobError::Preempted, &pod.reason),
-        (None, "NodeLost" | "NodeShutdown" | "Shutdown" | "Terminated") => (JobError::NodeLost, &pod.reason),
-        _ => return None,
+        (_, None) => return None,
     };
     let what = match code {
         JobError::Preempted => "had to make room for another pod",

@@ -86,6 +86,7 @@ const DIAGNOSES: &[(&str, JobError, &[&str])] = &[
     ("configmap-env-from-missing", JobError::ConfigMissing, &["configmap \"settings\" not found", "main"]),
     ("configmap-env-key-missing", JobError::ConfigMissing, &["key size", "settings"]),
     ("configmap-env-missing", JobError::ConfigMissing, &[]),
+    ("configmap-not-looked-up-yet", JobError::ConfigMissing, &["configmap cache"]),
     ("configmap-volume-key-missing", JobError::ConfigMissing, &["size"]),
     ("configmap-volume-missing", JobError::ConfigMissing, &["configmap \"settings\" not found"]),
     ("deadline", JobError::DeadlineExceeded, &[]),
@@ -93,6 +94,8 @@ const DIAGNOSES: &[(&str, JobError, &[&str])] = &[
     ("deadline-while-image-is-pulled", JobError::DeadlineExceeded, &[]),
     ("deadline-without-handler", JobError::DeadlineExceeded, &[]),
     ("evicted-by-api", JobError::Evicted, &["evicted"]),
+    ("evicted-by-kubelet", JobError::Evicted, &["low on resource"]),
+    ("evicted-container-unknown", JobError::Evicted, &["evicted"]),
     ("exit-code", JobError::BackoffLimitExceeded, &["exit code 3"]),
     ("exit-code-after-retries", JobError::BackoffLimitExceeded, &["exit code 3"]),
     ("exit-code-on-failure", JobError::BackoffLimitExceeded, &["exit code 3"]),
@@ -120,7 +123,9 @@ const DIAGNOSES: &[(&str, JobError, &[&str])] = &[
     ("node-cordoned", JobError::Unschedulable, &["unschedulable"]),
     ("node-deleted", JobError::BackoffLimitExceeded, &[]),
     ("node-lost", JobError::NodeLost, &[]),
+    ("node-shutdown", JobError::NodeLost, &["shutdown"]),
     ("node-tainted", JobError::Unschedulable, &["untolerated taint"]),
+    ("node-unreachable", JobError::NodeLost, &["does not answer"]),
     ("out-of-memory", JobError::OutOfMemory, &["limit of"]),
     ("out-of-memory-of-a-child", JobError::OutOfMemory, &[]),
     ("out-of-memory-on-failure", JobError::OutOfMemory, &[]),
@@ -130,6 +135,7 @@ const DIAGNOSES: &[(&str, JobError, &[&str])] = &[
     ("pod-security-restricted", JobError::NoPods, &["PodSecurity \"restricted"]),
     ("policy-refuses", JobError::NoPods, &["the label team is missing"]),
     ("preempted", JobError::Preempted, &[]),
+    ("preempted-by-kubelet", JobError::Preempted, &[]),
     ("priority-class-missing", JobError::NoPods, &["urgent"]),
     ("quota-exceeded", JobError::NoPods, &["exceeded quota: few"]),
     ("quota-of-memory-exceeded", JobError::NoPods, &["limits.memory"]),
@@ -170,7 +176,6 @@ const WELL: &[&str] = &[
     "native-sidecar-ended",
     "native-sidecar-running",
     "no-parallelism",
-    "node-unreachable",
     "pod-initializing",
     "running",
     "running-not-ready",
@@ -223,7 +228,6 @@ fn what_may_be_meant_that_way_is_told_and_not_ended() {
 
 #[test]
 fn a_node_that_does_not_answer_is_told_by_an_event_and_a_pod_that_is_unready_for_no_reason() {
-    // The Job's own status follows a moment later.
     let mut unreachable = Fixture::named("node-unreachable");
     assert_eq!(unreachable.symptom().unwrap().diagnosis.code, JobError::NodeLost);
     // The node is back, and the pod is unready for a reason of its own.
