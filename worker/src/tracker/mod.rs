@@ -302,10 +302,7 @@ impl Tracker {
                     self.tell_stuck(view, &diagnosis);
                 }
             }
-            Outcome::Snapped(captured) => {
-                entry.captured = Arc::new(captured);
-                entry.pending(|pending| pending.snapped(Stage::Done));
-            }
+            Outcome::Snapped(captured) => entry.snapped(captured),
             Outcome::Replied(delivery) => {
                 entry.replied(delivery, self.clock, &self.metrics);
                 self.heartbeats.stop(&entry.stamp.token);

@@ -137,6 +137,14 @@ impl Entry {
         Some(diagnosis)
     }
 
+    /// Takes in the logs of a stuck Job, unless it has got going in the meantime: then they are old.
+    pub(super) fn snapped(&mut self, captured: Captured) {
+        if let Some(pending) = self.progress.pending.as_mut().filter(|pending| pending.snapshot() == Stage::Running) {
+            pending.snapped(Stage::Done);
+            self.captured = Arc::new(captured);
+        }
+    }
+
     /// What carrying out a decision needs to know.
     pub(super) fn work(&mut self, effect: &Effect) -> Work {
         let kind = match effect {
