@@ -21,6 +21,8 @@ pub enum ErrorName {
     OutputTooLarge,
     /// Step Functions refused the output.
     OutputRejected,
+    /// The `IdempotencyKey` belongs to a Job that this task cannot have.
+    IdempotencyConflict,
     /// Admission removed or changed what `runjob` writes on a Job.
     StampRejected,
     /// A defect of `runjob`.
@@ -88,6 +90,7 @@ impl fmt::Display for ErrorName {
             Self::ClusterUnreachable => f.write_str("RunJob.ClusterUnreachable"),
             Self::OutputTooLarge => f.write_str("RunJob.OutputTooLarge"),
             Self::OutputRejected => f.write_str("RunJob.OutputRejected"),
+            Self::IdempotencyConflict => f.write_str("RunJob.IdempotencyConflict"),
             Self::StampRejected => f.write_str("RunJob.StampRejected"),
             Self::Internal => f.write_str("RunJob.Internal"),
             Self::Job(error) => write!(f, "Job.{}", error.as_str()),

@@ -195,11 +195,7 @@ mod tests {
     fn logs_of(texts: Vec<LogText>) -> Logs {
         let pods = texts.into_iter().enumerate().map(|(n, text)| PodLogs {
             pod: format!("pod-{n}"),
-            containers: vec![ContainerLogs {
-                container: "main".into(),
-                log: ContainerLog::Read(text),
-                previous: None,
-            }],
+            containers: vec![ContainerLogs { container: "main".into(), log: ContainerLog::Read(text), previous: None }],
         });
         Logs { pods: pods.collect(), ..Logs::default() }
     }

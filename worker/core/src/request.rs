@@ -12,6 +12,7 @@ use crate::{
     log_options::{self, LogOptions},
     manifest::Manifest,
     names::is_dns_label,
+    owner::IdempotencyKey,
 };
 
 /// What a task asks for.
@@ -38,6 +39,8 @@ pub struct RunJob {
     pub logs: LogOptions,
     /// What happens to an unfinished Job that nobody waits for any more.
     pub on_task_gone: OnTaskGone,
+    /// What the attempts of this task have in common, if they do.
+    pub idempotency_key: Option<IdempotencyKey>,
 }
 
 /// When a `runJob` task is answered.
@@ -79,12 +82,13 @@ pub struct Parsed {
     pub warnings: Vec<InvalidParameters>,
 }
 
-const KNOWN: [&str; 13] = [
+const KNOWN: [&str; 14] = [
     "Action",
     "CertificateAuthority",
     "ClusterName",
     "ContentType",
     "Endpoint",
+    "IdempotencyKey",
     "Job",
     "LogOptions",
     "Method",
@@ -94,7 +98,7 @@ const KNOWN: [&str; 13] = [
     "QueryParameters",
     "RequestBody",
 ];
-const ONLY_RUN_JOB: [&str; 4] = ["Job", "LogOptions", "Namespace", "OnTaskGone"];
+const ONLY_RUN_JOB: [&str; 5] = ["IdempotencyKey", "Job", "LogOptions", "Namespace", "OnTaskGone"];
 const ONLY_CALL: [&str; 5] = ["ContentType", "Method", "Path", "QueryParameters", "RequestBody"];
 
 /// Takes a task's input as a request.
@@ -121,6 +125,7 @@ pub fn parse(input: &str, strictness: Strictness) -> Result<Parsed, InvalidParam
                 answer,
                 logs,
                 on_task_gone: on_task_gone(&top)?,
+                idempotency_key: idempotency_key(&top)?,
             }))
         }
         Action::Call => {
@@ -181,6 +186,12 @@ fn on_task_gone(top: &Fields<'_>) -> Result<OnTaskGone, InvalidParameters> {
         Some("detach") => Ok(OnTaskGone::Detach),
         Some(_) => Err(top.refuse("OnTaskGone", "\"delete\" or \"detach\"")),
     }
+}
+
+fn idempotency_key(top: &Fields<'_>) -> Result<Option<IdempotencyKey>, InvalidParameters> {
+    let Some(text) = top.string("IdempotencyKey")? else { return Ok(None) };
+    let key = IdempotencyKey::new(text).ok_or_else(|| top.refuse("IdempotencyKey", "1 to 1024 characters"))?;
+    Ok(Some(key))
 }
 
 #[cfg(test)]
@@ -265,6 +276,14 @@ mod tests {
             (
                 json!({"Job": job(), "OnTaskGone": "keep"}),
                 "$.OnTaskGone: expected \"delete\" or \"detach\", found the string \"keep\"",
+            ),
+            (
+                json!({"Job": job(), "IdempotencyKey": ""}),
+                "$.IdempotencyKey: expected 1 to 1024 characters, found the string \"\"",
+            ),
+            (
+                json!({"Method": "GET", "Path": "/api", "IdempotencyKey": "k"}),
+                "$.IdempotencyKey: expected no such field beside Method and Path, found the string \"k\"",
             ),
         ];
         for (input, message) in cases {

@@ -164,11 +164,8 @@ impl Capture<'_> {
     }
 
     async fn read_container(&self, pod: &PodView, container: &ContainerView, limit: usize) -> ContainerLogs {
-        let end = if self.view.phase.is_final() {
-            LogEnd::Now
-        } else {
-            LogEnd::OfContainer { job_ended: self.job_ended }
-        };
+        let end =
+            if self.view.phase.is_final() { LogEnd::Now } else { LogEnd::OfContainer { job_ended: self.job_ended } };
         let last = self.read_run(pod, container, Run::Last, end, limit);
         let previous = async {
             // A restart that comes too late is ended by Kubernetes, perhaps before it has said a word: the run before is the one
