@@ -6,6 +6,7 @@ mod crash;
 mod create;
 mod drain;
 mod gone;
+mod keys;
 mod logs;
 mod predecessor;
 mod requests;
