@@ -5,6 +5,7 @@
 
 mod endings;
 mod gone;
+mod keys;
 mod logs;
 mod requests;
 mod trouble;
@@ -70,6 +71,7 @@ async fn main() -> ExitCode {
         logs::scenarios(),
         requests::scenarios(),
         gone::scenarios(),
+        keys::scenarios(),
         trouble::scenarios(),
     ];
     let all: Vec<Scenario> = all.into_iter().flatten().collect();
