@@ -1,10 +1,11 @@
 //! The command line.
 
-use std::process::ExitCode;
+use std::{io::Write, process::ExitCode};
 
 use anyhow::Context;
 use aws_config::BehaviorVersion;
 use clap::{Parser, Subcommand};
+use runjob_core::catalogue;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
@@ -27,6 +28,9 @@ enum What {
     /// in its ARN. SIGTERM ends the worker without losing a task: polls in flight are awaited, running Jobs go on, and the
     /// next worker answers them. `RUNJOB_LOG` sets what is logged, for instance `debug`.
     Worker(Box<Settings>),
+
+    /// Print the names of all errors, when they happen and what to do about them, as Markdown
+    Errors,
 }
 
 /// Runs the command line of this process.
@@ -36,7 +40,10 @@ pub fn main() -> ExitCode {
 
 /// Runs a command line.
 pub fn run(command: Command) -> ExitCode {
-    let What::Worker(settings) = command.what;
+    let settings = match command.what {
+        What::Worker(settings) => settings,
+        What::Errors => return print(&catalogue::markdown()),
+    };
     log_to_stderr(settings.log_format);
     // Two providers in one process make TLS fail at the first connection; naming one settles it. It fails only when one is
     // set already, and then there is nothing to do.
@@ -54,6 +61,14 @@ pub fn run(command: Command) -> ExitCode {
             error!(error = format!("{error:#}"), "the worker could not go on");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Prints to the standard output. Whoever reads it may close it early.
+fn print(text: &str) -> ExitCode {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
     }
 }
 

@@ -20,6 +20,12 @@ struct By {
     result: Outcome,
 }
 
+/// What was wrong with a Job: the code of its diagnosis.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfCode {
+    code: &'static str,
+}
+
 /// How something went, as a label's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the names say it")]
@@ -60,6 +66,7 @@ pub struct Metrics {
     heartbeats: Family<By, Counter>,
     deletes: Family<By, Counter>,
     settles: Family<By, Counter>,
+    stuck: Family<OfCode, Counter>,
     /// Jobs of the group that are watched.
     pub in_flight: Gauge,
     /// Jobs whose stamp cannot be read.
@@ -72,8 +79,9 @@ pub struct Metrics {
     heartbeat_interval: Gauge<f64, std::sync::atomic::AtomicU64>,
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
+impl Metrics {
+    /// All of them at their beginning. Events that could not be written are counted where they are.
+    pub fn new(lost_events: &Counter) -> Self {
         let mut registry = Registry::with_prefix("runjob");
         let metrics = Self {
             polls: Family::default(),
@@ -82,6 +90,7 @@ impl Default for Metrics {
             heartbeats: Family::default(),
             deletes: Family::default(),
             settles: Family::default(),
+            stuck: Family::default(),
             in_flight: Gauge::default(),
             unreadable_stamps: Counter::default(),
             foreign_jobs: Counter::default(),
@@ -96,6 +105,7 @@ impl Default for Metrics {
         registry.register("heartbeats", "Heartbeats sent", metrics.heartbeats.clone());
         registry.register("deletes", "Deletions of Jobs that nobody waits for", metrics.deletes.clone());
         registry.register("settles", "Patches that take a Job out of the watch", metrics.settles.clone());
+        registry.register("stuck_jobs", "Jobs that did not get going, by what was wrong", metrics.stuck.clone());
         registry.register("in_flight_jobs", "Jobs of the group that are watched", metrics.in_flight.clone());
         registry.register(
             "unreadable_stamps",
@@ -112,6 +122,7 @@ impl Default for Metrics {
             "Tokens that were invalid from the first heartbeat on: is this the right account, region and endpoint?",
             metrics.untrusted_tokens.clone(),
         );
+        registry.register("lost_events", "Events on Jobs that could not be written", lost_events.clone());
         registry.register_with_unit(
             "completion_to_reply",
             "From the arrival of a Job's final condition to the accepted reply",
@@ -126,9 +137,7 @@ impl Default for Metrics {
         );
         Self { registry, ..metrics }
     }
-}
 
-impl Metrics {
     /// A poll was answered.
     pub fn polled(&self, result: Outcome) {
         self.polls.get_or_create(&By { result }).inc();
@@ -152,6 +161,11 @@ impl Metrics {
     /// A Job was deleted, or was not.
     pub fn deleted(&self, result: Outcome) {
         self.deletes.get_or_create(&By { result }).inc();
+    }
+
+    /// A Job does not get going.
+    pub fn stuck(&self, code: &'static str) {
+        self.stuck.get_or_create(&OfCode { code }).inc();
     }
 
     /// A Job was taken out of the watch, or was not.
@@ -183,7 +197,7 @@ mod tests {
 
     #[test]
     fn names_follow_the_conventions() {
-        let metrics = Metrics::default();
+        let metrics = Metrics::new(&Counter::default());
         metrics.replied(Outcome::Succeeded);
         metrics.completed(Duration::from_millis(7));
         let text = metrics.text().unwrap();
@@ -191,6 +205,7 @@ mod tests {
             "runjob_replies_total{result=\"succeeded\"} 1",
             "runjob_completion_to_reply_seconds_bucket{le=\"0.01\"} 1",
             "runjob_in_flight_jobs 0",
+            "runjob_lost_events_total 0",
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }

@@ -49,6 +49,11 @@ pub struct Settings {
     #[arg(long, env = "RUNJOB_MAX_LOG_PODS", value_name = "PODS", default_value_t = 100)]
     pub max_log_pods: usize,
 
+    /// The longest that a Job may be stuck (no image, no node, no pod at all) before its task fails. [default: by what is wrong, from
+    /// 15 seconds for an image's impossible name to 15 minutes for a node that is still to come]
+    #[arg(long, env = "RUNJOB_STUCK_GRACE", value_name = "DURATION", value_parser = duration)]
+    pub stuck_grace: Option<Duration>,
+
     /// Where `/live`, `/ready` and `/metrics` are served. Port 0 takes a free one; the log says which.
     #[arg(long, env = "RUNJOB_ADMIN_ADDR", value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
     pub admin_addr: SocketAddr,

@@ -61,7 +61,7 @@ impl Worker {
         let clients = Clients::new(&sdk, &settings.activities);
         let scopes = scopes(&settings);
         let (clock, metrics, pulse) =
-            (Clock::start(), Arc::new(Metrics::default()), Arc::new(Pulse::new(scopes.len())));
+            (Clock::start(), Arc::new(Metrics::new(cluster.lost_events())), Arc::new(Pulse::new(scopes.len())));
         let permits = Permits::new(settings.max_in_flight);
         let replies = Replies::new(clients.clone(), metrics.clone(), settings.job_failed_error.clone());
         let pace = Pace { interval: settings.heartbeat_interval, rate: settings.heartbeat_rate };

@@ -18,6 +18,7 @@ fn rules(rights: Rights) -> Value {
         {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": on_jobs},
         {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]},
         {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
+        {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "list", "patch"]},
     ])
 }
 

@@ -4,50 +4,141 @@ use std::fmt;
 
 use serde_json::Value;
 
-/// The name of an error, as `ErrorEquals` matches it. `States.*` names belong to the service and are never sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ErrorName {
-    /// The Kubernetes API answered with this status.
-    Eks(u16),
-    /// A part of the input cannot be taken.
-    InvalidParameters,
-    /// The request names a cluster that this worker does not serve.
-    ClusterNotAllowed,
-    /// The request names a namespace outside those that this worker serves.
-    NamespaceNotAllowed,
-    /// The Kubernetes API could not be reached for the whole of the budget.
-    ClusterUnreachable,
-    /// The result does not fit, even without logs.
-    OutputTooLarge,
-    /// Step Functions refused the output.
-    OutputRejected,
-    /// Admission removed or changed what `runjob` writes on a Job.
-    StampRejected,
-    /// A defect of `runjob`.
-    Internal,
-    /// The Job failed.
-    Job(JobError),
+/// Whether it helps to try again what failed with an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// Unchanged, it may succeed.
+    Helps,
+    /// Not unless something is changed first.
+    Pointless,
+    /// That is for whoever wrote the program to say.
+    Depends,
 }
 
-/// The names of a Job's own failures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum JobError {
-    /// More pods failed than `backoffLimit` allows.
-    BackoffLimitExceeded,
-    /// `activeDeadlineSeconds` ran out.
-    DeadlineExceeded,
-    /// A rule of `podFailurePolicy` ended it.
-    PodFailurePolicy,
-    /// More indexes failed than `maxFailedIndexes` allows.
-    MaxFailedIndexesExceeded,
-    /// Some indexes failed.
-    FailedIndexes,
-    /// A container was killed for want of memory.
-    OutOfMemory,
-    /// Somebody else deleted it.
-    Deleted,
-    /// Another reason than those above.
-    Failed,
+/// What there is to know of an error: its line in the documentation, and the hint that goes with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Explanation {
+    /// When it happens.
+    pub when: &'static str,
+    /// Whether a `Retry` helps.
+    pub retry: Retry,
+    /// What to do about it.
+    pub hint: &'static str,
+}
+
+/// One list: the enum, its names, and their explanations, so that none can be without the others. A variant's own documentation
+/// says when it happens.
+macro_rules! explained {
+    (
+        $(#[$meta:meta])*
+        $vis:vis enum $enum:ident {
+            $( $(#[doc = $when:literal])+ $variant:ident => $name:literal, $retry:ident, $hint:literal; )+
+        }
+        $( and { $( $(#[doc = $doc:literal])+ $other:ident($payload:ty) ),+ } )?
+    ) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        $vis enum $enum {
+            $( $(#[doc = $when])+ $variant, )+
+            $( $( $(#[doc = $doc])+ $other($payload), )+ )?
+        }
+
+        impl $enum {
+            /// Those that stand for themselves, in the order of their documentation.
+            pub const ALL: &'static [Self] = &[ $( Self::$variant ),+ ];
+
+            /// The name of one that stands for itself, and what there is to know of it.
+            pub(crate) fn entry(self) -> Option<(&'static str, Explanation)> {
+                #[allow(unreachable_patterns, reason = "not every enum has others")]
+                match self {
+                    $( Self::$variant => {
+                        let when = concat!($($when),+);
+                        Some(($name, Explanation { when, retry: Retry::$retry, hint: $hint }))
+                    } )+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+explained! {
+    /// The name of an error, as `ErrorEquals` matches it. `States.*` names belong to the service and are never sent.
+    pub enum ErrorName {
+        /// A part of the input cannot be taken: the cause names its path, what was found and what was expected.
+        InvalidParameters => "RunJob.InvalidParameters", Pointless, "correct the state's Parameters";
+        /// The request names a cluster that this worker does not serve.
+        ClusterNotAllowed => "RunJob.ClusterNotAllowed", Pointless, "use the activity of a worker that serves the cluster";
+        /// The request names a namespace outside those that this worker serves.
+        NamespaceNotAllowed => "RunJob.NamespaceNotAllowed", Pointless, "use one of the worker's --namespace";
+        /// The Kubernetes API could not be reached for 15 minutes.
+        ClusterUnreachable => "RunJob.ClusterUnreachable", Helps, "look at the cluster, and at the network on the way to it";
+        /// The result does not fit into 240 KiB, even without logs, or the answer to a call does not.
+        OutputTooLarge => "RunJob.OutputTooLarge", Pointless, "ask for less: limit, labelSelector or fieldSelector of a call";
+        /// Step Functions refused the output.
+        OutputRejected => "RunJob.OutputRejected", Pointless, "the cause has the words of Step Functions";
+        /// Admission removed or changed what `runjob` writes on a Job.
+        StampRejected => "RunJob.StampRejected", Pointless, "exempt labels and annotations below runjob/ from mutating webhooks and policies";
+        /// A defect of `runjob`.
+        Internal => "RunJob.Internal", Depends, "please report it, with the worker's log";
+    }
+    and {
+        /// The Kubernetes API answered with this status.
+        Eks(u16),
+        /// The Job failed, or does not get going.
+        Job(JobError)
+    }
+}
+
+explained! {
+    /// The names of a Job's own failures, and the codes of diagnoses.
+    pub enum JobError {
+        /// More pods failed than `spec.backoffLimit` allows.
+        BackoffLimitExceeded => "BackoffLimitExceeded", Depends, "the program failed: look at its exit code and logs";
+        /// `spec.activeDeadlineSeconds` ran out.
+        DeadlineExceeded => "DeadlineExceeded", Depends,
+            "the Job ran longer than spec.activeDeadlineSeconds: raise it, or make the program faster";
+        /// A rule of `spec.podFailurePolicy` ended it: the condition's message names the rule.
+        PodFailurePolicy => "PodFailurePolicy", Pointless, "a rule of spec.podFailurePolicy ended the Job: the condition's message names it";
+        /// More indexes failed than `spec.maxFailedIndexes` allows.
+        MaxFailedIndexesExceeded => "MaxFailedIndexesExceeded", Depends,
+            "more indexes failed than spec.maxFailedIndexes allows: look at the logs of their pods";
+        /// Some indexes failed: `status.failedIndexes` names them.
+        FailedIndexes => "FailedIndexes", Depends, "some indexes failed: look at the logs of their pods";
+        /// A container was killed for want of memory.
+        OutOfMemory => "OutOfMemory", Pointless, "raise resources.limits.memory of the container, or make the program use less";
+        /// The last pod was evicted: by the Eviction API (a drained node), or by its kubelet for want of a resource of the node.
+        Evicted => "Evicted", Helps,
+            "run the Job again; let spec.podFailurePolicy ignore DisruptionTarget, so that evictions do not count as failures";
+        /// The last pod had to make room for one of a higher priority.
+        Preempted => "Preempted", Helps,
+            "run the Job again, or give it a PriorityClass; let spec.podFailurePolicy ignore DisruptionTarget";
+        /// The node of the last pod is gone, or does not answer.
+        NodeLost => "NodeLost", Helps, "run the Job again; look at the node";
+        /// Stuck: an image could not be pulled.
+        ImagePullFailed => "ImagePullFailed", Depends,
+            "check the image's name and tag, that the registry can be reached from the node, and the pod's imagePullSecrets";
+        /// Stuck: the text cannot be the name of an image.
+        InvalidImageName => "InvalidImageName", Pointless, "correct the container's image";
+        /// Stuck: a ConfigMap or Secret that a container needs is not there, or lacks a key.
+        ConfigMissing => "ConfigMissing", Pointless, "create the ConfigMap or Secret in the Job's namespace, or mark the reference as optional";
+        /// Stuck: a volume could not be attached or mounted.
+        VolumeNotMounted => "VolumeNotMounted", Depends, "look at the volume, its claim and its driver";
+        /// Stuck: a container could not be made or started on its node.
+        ContainerNotStarted => "ContainerNotStarted", Depends, "look at the container's command, and at the node";
+        /// Stuck: the API server refuses the Job's pods (service account, quota, Pod Security, webhook).
+        NoPods => "NoPods", Depends, "the message is the API server's: what it refuses has to be allowed, or the pod template changed";
+        /// Stuck: no node is fit for the pod.
+        Unschedulable => "Unschedulable", Helps,
+            "ask for less, add nodes, or correct nodeSelector, affinity and tolerations of the pod template";
+        /// Stuck: the Job's own containers have ended, and another one in the pod runs on.
+        SidecarRunning => "SidecarRunning", Pointless,
+            "let the sidecar be a native one (an init container with restartPolicy: Always), or keep it from being injected";
+        /// Somebody else deleted it.
+        Deleted => "Deleted", Pointless, "find out who deletes Jobs in this namespace: the API server's audit log says";
+        /// Another reason than those above.
+        Failed => "Failed", Depends, "look at the Job's conditions and logs";
+    }
 }
 
 impl JobError {
@@ -65,16 +156,17 @@ impl JobError {
 
     /// The name behind `Job.`.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::BackoffLimitExceeded => "BackoffLimitExceeded",
-            Self::DeadlineExceeded => "DeadlineExceeded",
-            Self::PodFailurePolicy => "PodFailurePolicy",
-            Self::MaxFailedIndexesExceeded => "MaxFailedIndexesExceeded",
-            Self::FailedIndexes => "FailedIndexes",
-            Self::OutOfMemory => "OutOfMemory",
-            Self::Deleted => "Deleted",
-            Self::Failed => "Failed",
-        }
+        self.entry().map(|(name, _)| name).unwrap_or_default()
+    }
+
+    /// What to do about it.
+    pub fn hint(self) -> &'static str {
+        self.entry().map(|(_, explanation)| explanation.hint).unwrap_or_default()
+    }
+
+    /// Whether the same Job may succeed when it is run again.
+    pub fn is_retryable(self) -> bool {
+        self.entry().is_some_and(|(_, explanation)| explanation.retry == Retry::Helps)
     }
 }
 
@@ -82,15 +174,8 @@ impl fmt::Display for ErrorName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Eks(status) => write!(f, "EKS.{status}"),
-            Self::InvalidParameters => f.write_str("RunJob.InvalidParameters"),
-            Self::ClusterNotAllowed => f.write_str("RunJob.ClusterNotAllowed"),
-            Self::NamespaceNotAllowed => f.write_str("RunJob.NamespaceNotAllowed"),
-            Self::ClusterUnreachable => f.write_str("RunJob.ClusterUnreachable"),
-            Self::OutputTooLarge => f.write_str("RunJob.OutputTooLarge"),
-            Self::OutputRejected => f.write_str("RunJob.OutputRejected"),
-            Self::StampRejected => f.write_str("RunJob.StampRejected"),
-            Self::Internal => f.write_str("RunJob.Internal"),
             Self::Job(error) => write!(f, "Job.{}", error.as_str()),
+            plain => f.write_str(plain.entry().map(|(name, _)| name).unwrap_or_default()),
         }
     }
 }

@@ -7,6 +7,9 @@ use crate::{
     names::JobKey,
 };
 
+/// The `managedBy` of a Job that Kubernetes' own controller looks after.
+const JOB_CONTROLLER: &str = "kubernetes.io/job-controller";
+
 /// A watched Job, cut down to what decides.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JobView {
@@ -32,6 +35,37 @@ pub struct JobView {
     pub selector: String,
     /// How many of its pods have ended, as its status counts them.
     pub ended_pods: u64,
+    /// Whether its pods keep it going.
+    pub readiness: Readiness,
+    /// The names of its own containers. Its pods may have more: admission can inject some.
+    pub containers: Vec<String>,
+}
+
+/// Whether a Job's pods keep it going, as far as its own spec and status say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// None is wanted at present: it is suspended, its `parallelism` is 0, or another controller looks after it (`managedBy`).
+    NotWanted,
+    /// One at least is ready.
+    Ready,
+    /// None is. It starts, or is tried again, or is stuck.
+    NotReady,
+}
+
+impl Readiness {
+    fn of(job: &Value) -> Self {
+        let spec = |field: &str| job.get("spec").and_then(|spec| spec.get(field));
+        let suspended = spec("suspend").and_then(Value::as_bool) == Some(true);
+        let none_at_a_time = spec("parallelism").and_then(Value::as_u64) == Some(0);
+        let foreign = spec("managedBy").and_then(Value::as_str).is_some_and(|by| by != JOB_CONTROLLER);
+        if suspended || none_at_a_time || foreign {
+            Self::NotWanted
+        } else if job.pointer("/status/ready").and_then(Value::as_u64).unwrap_or_default() > 0 {
+            Self::Ready
+        } else {
+            Self::NotReady
+        }
+    }
 }
 
 /// How far a Job is. Only conditions with `status: "True"` decide; counters and pods explain.
@@ -112,8 +146,15 @@ impl JobView {
             going: ledger::going(metadata),
             selector: selector(job.pointer("/spec/selector")),
             ended_pods: count("succeeded") + count("failed"),
+            readiness: Readiness::of(job),
+            containers: names(job.pointer("/spec/template/spec/containers")),
         })
     }
+}
+
+fn names(list: Option<&Value>) -> Vec<String> {
+    let names = list.and_then(Value::as_array).into_iter().flatten().filter_map(|item| item.get("name")?.as_str());
+    names.map(ToOwned::to_owned).collect()
 }
 
 fn selector(selector: Option<&Value>) -> String {
@@ -159,6 +200,22 @@ mod tests {
         let job = a_job().condition("FailureTarget", "True", "BackoffLimitExceeded").failed("BackoffLimitExceeded");
         let Phase::Failed { reason, .. } = job.view().phase else { panic!("not failed") };
         assert_eq!(reason, "BackoffLimitExceeded");
+    }
+
+    #[test]
+    fn pods_are_missed_only_where_they_are_wanted() {
+        let job = |spec: Value, status: Value| {
+            let mut job = a_job().status(status).value();
+            job["spec"] = spec;
+            JobView::of(&job).unwrap().readiness
+        };
+        assert_eq!(job(json!({}), json!({"active": 1, "ready": 0})), Readiness::NotReady);
+        assert_eq!(job(json!({"managedBy": JOB_CONTROLLER}), json!({"ready": 1})), Readiness::Ready);
+        for spec in
+            [json!({"suspend": true}), json!({"parallelism": 0}), json!({"managedBy": "kueue.x-k8s.io/multikueue"})]
+        {
+            assert_eq!(job(spec, json!({})), Readiness::NotWanted);
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::{
     manifest::{RESERVED_PREFIX, metadata_mut},
     names::Group,
     owner::{OwnerKey, SpecHash},
-    request::{Answer, OnTaskGone},
+    request::{Answer, OnStuck, OnTaskGone},
     token::TaskToken,
 };
 
@@ -79,6 +79,8 @@ pub struct Options {
     pub logs: LogOptions,
     /// `OnTaskGone`.
     pub on_task_gone: OnTaskGone,
+    /// `OnStuck`.
+    pub on_stuck: OnStuck,
 }
 
 /// What the ledger on a Job says.

@@ -7,7 +7,8 @@
 //!            SuccessCriteriaMet/FailureTarget     Complete/Failed        reply accepted
 //!   Active ─────────────────────────────► Capture ──────────► Report ──────────────► Settle ─► Forget
 //!     │ token gone: Delete (or Settle: detach)                  ▲
-//!     └ DELETED: Confirm ─► really gone ────────────────────────┘ Job.Deleted
+//!     │ DELETED: Confirm ─► really gone ────────────────────────┤ Job.Deleted
+//!     └ no ready pod: Look … Look ─► stuck: Snapshot ───────────┘ then Delete instead of Settle
 //! ```
 
 use std::time::Duration;
@@ -17,7 +18,7 @@ use crate::{
     ledger::{Entry, Stamp},
     log_options::Retrieve,
     progress::{Moment, Presence, Progress, Stage, TokenState},
-    request::{Answer, OnTaskGone},
+    request::{Answer, OnStuck, OnTaskGone},
 };
 
 /// A Job that was deleted, but whose pods take longer than this to go, is reported as deleted all the same.
@@ -39,8 +40,12 @@ pub enum Decision {
 pub enum Effect {
     /// Read the Job by name: is it really gone?
     Confirm,
-    /// List the pods and, if the options ask for them, read their logs.
+    /// List the pods and, if the options ask for them, read their logs to the end of their containers.
     Capture(Extent),
+    /// List the pods of a Job that does not get going: what is wrong?
+    Look,
+    /// Read what there is of the logs: the containers run on, or never will.
+    Snapshot(Extent),
     /// Answer the task.
     Report(Verdict),
     /// Take the Job out of the watch.
@@ -59,7 +64,7 @@ pub enum Extent {
 }
 
 /// What the task is answered with.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// The Job exists (`runJob`).
     Created,
@@ -69,12 +74,14 @@ pub enum Verdict {
     Failed,
     /// Somebody else deleted the Job.
     Deleted,
+    /// The Job does not get going.
+    Stuck,
 }
 
 /// Says what to do next for a Job, given what was done so far.
 pub fn step(view: &JobView, stamp: &Stamp, progress: &Progress, now: Moment) -> Decision {
     if progress.reply == Stage::Done {
-        return after_reply(progress, now);
+        return after_reply(view, stamp, progress, now);
     }
     if progress.reply == Stage::Running {
         return Decision::Wait(None);
@@ -101,10 +108,31 @@ pub fn step(view: &JobView, stamp: &Stamp, progress: &Progress, now: Moment) -> 
         (Phase::Complete, _) => captured_first(stamp, progress, Verdict::Succeeded, now),
         (Phase::Failed { .. }, _) => captured_first(stamp, progress, Verdict::Failed, now),
         (_, Some(end)) if end <= now => captured_first(stamp, progress, Verdict::Deleted, now),
+        (Phase::Active, None) => active(stamp, progress, now),
         (phase, end) => match extent(stamp, phase, end.is_some()) {
             Some(extent) if progress.capture == Stage::Open => Decision::Do(Effect::Capture(extent)),
             _ => Decision::Wait(end),
         },
+    }
+}
+
+/// It has neither ended nor is it about to. Does it get anywhere?
+fn active(stamp: &Stamp, progress: &Progress, now: Moment) -> Decision {
+    let Some(pending) = &progress.pending else { return Decision::Wait(None) };
+    if pending.to_be_failed().is_some() && stamp.options.on_stuck == OnStuck::Fail {
+        return match pending.snapshot() {
+            Stage::Done => report(progress, Verdict::Stuck, now),
+            Stage::Open => Decision::Do(Effect::Snapshot(match stamp.options.logs.retrieve {
+                Retrieve::Always | Retrieve::OnFailure => Extent::PodsAndLogs,
+                Retrieve::Never => Extent::Pods,
+            })),
+            Stage::Running | Stage::Again(_) => Decision::Wait(None),
+        };
+    }
+    match pending.look() {
+        Stage::Again(when) if when > now => Decision::Wait(Some(when)),
+        stage if stage.is_due(now) => Decision::Do(Effect::Look),
+        _ => Decision::Wait(None),
     }
 }
 
@@ -126,7 +154,7 @@ fn extent(stamp: &Stamp, phase: &Phase, deleting: bool) -> Option<Extent> {
 fn captured_first(stamp: &Stamp, progress: &Progress, verdict: Verdict, now: Moment) -> Decision {
     let phase = match verdict {
         Verdict::Created | Verdict::Succeeded => Phase::Complete,
-        Verdict::Failed | Verdict::Deleted => Phase::Failing,
+        Verdict::Failed | Verdict::Deleted | Verdict::Stuck => Phase::Failing,
     };
     match extent(stamp, &phase, false) {
         Some(extent) if progress.capture == Stage::Open => Decision::Do(Effect::Capture(extent)),
@@ -175,12 +203,19 @@ fn nobody_waits(view: &JobView, stamp: &Stamp, progress: &Progress, now: Moment)
     }
 }
 
-fn after_reply(progress: &Progress, now: Moment) -> Decision {
-    match (progress.presence, progress.settle) {
+fn after_reply(view: &JobView, stamp: &Stamp, progress: &Progress, now: Moment) -> Decision {
+    match progress.presence {
         // Not before the watch lets go of it: an older event may still be on its way, and would bring the Job back.
-        (Presence::Gone | Presence::Missing, _) => Decision::Forget,
-        (_, Stage::Again(when)) if when > now => Decision::Wait(Some(when)),
-        (_, stage) if stage.is_due(now) => Decision::Do(Effect::Settle),
+        Presence::Gone | Presence::Missing => return Decision::Forget,
+        Presence::Seen | Presence::Confirming => {}
+    }
+    if progress.verdict == Some(Verdict::Stuck) {
+        // It may get going yet, and nobody waits for it any more.
+        return nobody_waits(view, stamp, progress, now);
+    }
+    match progress.settle {
+        Stage::Again(when) if when > now => Decision::Wait(Some(when)),
+        stage if stage.is_due(now) => Decision::Do(Effect::Settle),
         _ => Decision::Wait(None),
     }
 }
@@ -196,9 +231,15 @@ pub fn stamp_of(view: &JobView) -> Option<&Stamp> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::{Value, json};
 
     use super::*;
-    use crate::fixtures::{JobBuilder, a_job, a_stamp};
+    use crate::{
+        diagnosis::stuck::Course,
+        failure::JobError,
+        fixtures::{JobBuilder, a_job, a_stamp},
+        pending::{FIRST_LOOK, Pending},
+    };
 
     const NOW: Moment = Moment(Duration::from_secs(1000));
     const EARLIER: Moment = Moment(Duration::from_mins(15));
@@ -360,6 +401,70 @@ mod tests {
         assert_eq!(decide(&a_job().complete(), due), Decision::Do(Effect::Settle));
     }
 
+    /// The clock of a Job that is stuck beyond doubt.
+    fn stuck(course: Course) -> Pending {
+        let mut pending = Pending::since(EARLIER, None);
+        pending.seen(Some((JobError::ImagePullFailed, course, Duration::ZERO)), EARLIER);
+        pending
+    }
+
+    #[test]
+    fn a_job_without_a_ready_pod_is_looked_at_when_its_time_has_come() {
+        let pending = |since| Progress { pending: Some(Pending::since(since, None)), ..Progress::default() };
+        assert_eq!(decide(&a_job(), pending(NOW)), Decision::Wait(Some(Moment(NOW.0 + FIRST_LOOK))));
+        assert_eq!(decide(&a_job(), pending(EARLIER)), Decision::Do(Effect::Look));
+        let mut looking = Pending::since(EARLIER, None);
+        looking.looking();
+        assert_eq!(decide(&a_job(), Progress { pending: Some(looking), ..Progress::default() }), Decision::Wait(None));
+    }
+
+    #[test]
+    fn a_stuck_job_is_failed_with_what_there_is_of_its_logs_and_deleted() {
+        let stuck = Progress { pending: Some(stuck(Course::Fail)), ..Progress::default() };
+        assert_eq!(decide(&a_job(), stuck), Decision::Do(Effect::Snapshot(Extent::PodsAndLogs)));
+        assert_eq!(
+            decide_with(&wanting(Retrieve::Never), &a_job(), stuck),
+            Decision::Do(Effect::Snapshot(Extent::Pods))
+        );
+        let snapped = stuck.pending.map(|mut pending| {
+            pending.snapped(Stage::Done);
+            pending
+        });
+        let snapped = Progress { pending: snapped, ..stuck };
+        assert_eq!(decide(&a_job(), snapped), Decision::Do(Effect::Report(Verdict::Stuck)));
+        // Whatever else was read before, success counts.
+        assert_eq!(decide(&a_job().complete(), snapped), Decision::Do(Effect::Report(Verdict::Succeeded)));
+        let reported = Progress { reply: Stage::Done, verdict: Some(Verdict::Stuck), ..snapped };
+        assert_eq!(decide(&a_job(), reported), Decision::Do(Effect::Delete));
+        assert_eq!(decide(&a_job().complete(), reported), Decision::Do(Effect::Settle));
+        let mut detached = a_stamp();
+        detached.options.on_task_gone = OnTaskGone::Detach;
+        assert_eq!(decide_with(&detached, &a_job(), reported), Decision::Do(Effect::Settle));
+    }
+
+    #[test]
+    fn a_stuck_job_is_waited_for_if_that_is_asked_for_or_nobody_can_be_sure() {
+        let mut waiting = a_stamp();
+        waiting.options.on_stuck = OnStuck::Wait;
+        let stuck = |course| Progress { pending: Some(stuck(course)), ..Progress::default() };
+        assert_eq!(decide_with(&waiting, &a_job(), stuck(Course::Fail)), Decision::Do(Effect::Look));
+        assert_eq!(decide(&a_job(), stuck(Course::Tell)), Decision::Do(Effect::Look));
+    }
+
+    #[test]
+    fn the_clock_runs_only_while_a_pod_is_missing() {
+        let observed = |job: JobView| {
+            let mut progress = Progress { pending: Some(Pending::since(EARLIER, None)), ..Progress::default() };
+            progress.observe(&job, None, NOW);
+            progress.pending
+        };
+        let status = |status: Value| a_job().status(status).view();
+        assert_eq!(observed(status(json!({"active": 1}))), Some(Pending::since(EARLIER, None)));
+        assert_eq!(observed(status(json!({"active": 1, "ready": 1}))), None);
+        assert_eq!(observed(failing().view()), None);
+        assert_eq!(observed(a_job().deleting().view()), None);
+    }
+
     fn a_stage() -> impl Strategy<Value = Stage> {
         prop_oneof![
             Just(Stage::Open),
@@ -378,8 +483,10 @@ mod tests {
             token in prop_oneof![Just(TokenState::Alive), Just(TokenState::Gone)],
             (capture, reply, settle, deletion) in (a_stage(), a_stage(), a_stage(), a_stage()),
             deleting_since in prop_oneof![Just(None), Just(Some(EARLIER)), Just(Some(NOW))],
+            pending in prop_oneof![Just(None), Just(Some(Pending::since(NOW, None))), Just(Some(stuck(Course::Fail))), Just(Some(stuck(Course::Tell)))],
+            verdict in prop_oneof![Just(None), Just(Some(Verdict::Failed)), Just(Some(Verdict::Stuck))],
         ) -> Progress {
-            Progress { presence, token, capture, reply, settle, deletion, deleting_since }
+            Progress { presence, token, capture, reply, settle, deletion, deleting_since, pending, verdict }
         }
     }
 
@@ -396,7 +503,9 @@ mod tests {
         fn after_the_reply_there_is_nothing_but_settling(view in any_job(), progress in a_progress()) {
             let progress = Progress { reply: Stage::Done, ..progress };
             let decision = step(&view, &a_stamp(), &progress, NOW);
-            prop_assert!(matches!(decision, Decision::Do(Effect::Settle) | Decision::Forget | Decision::Wait(_)), "{decision:?}");
+            let clears = matches!(decision, Decision::Do(Effect::Settle) | Decision::Forget | Decision::Wait(_));
+            let removes = decision == Decision::Do(Effect::Delete) && progress.verdict == Some(Verdict::Stuck);
+            prop_assert!(clears || removes, "{decision:?}");
         }
 
         #[test]
@@ -421,6 +530,7 @@ mod tests {
         #[test]
         fn a_job_of_a_living_token_is_never_deleted(view in any_job(), progress in a_progress()) {
             let progress = Progress { token: TokenState::Alive, ..progress };
+            prop_assume!(progress.reply != Stage::Done);
             prop_assert_ne!(step(&view, &a_stamp(), &progress, NOW), Decision::Do(Effect::Delete));
         }
 

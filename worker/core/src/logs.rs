@@ -225,8 +225,8 @@ impl Logs {
             for ContainerLogs { container, log, previous } in &pod.containers {
                 let mut render = |log| render_one(log, format, shares.next().unwrap_or_default());
                 let mut rendered = render(log);
-                if let Some(previous) = previous {
-                    rendered["previous"] = render(previous);
+                if let (Some(previous), Some(rendered)) = (previous, rendered.as_object_mut()) {
+                    rendered.insert("previous".into(), render(previous));
                 }
                 containers.insert(container.clone(), rendered);
             }

@@ -1,7 +1,7 @@
 //! The text that answers a task, within its limit: a result, or the cause of a failure.
 //!
-//! What does not fit gives way in this order: the logs (a fair share for each, beginning and end kept), the pod template, the
-//! rest of the Job but identity and status, the logs of all but the first pods.
+//! What does not fit gives way in this order: the logs (a fair share for each, beginning and end kept), the Events, the pod
+//! template, the rest of the Job but identity and status, the logs of all but the first pods.
 
 use serde_json::{Map, Value, json};
 
@@ -35,33 +35,27 @@ pub enum Write {
 
 /// The result of a `runJob.sync`: the Job itself, and its logs beside `status`.
 pub fn of_job(job: &Value, reported: Reported<'_>, budget: ByteBudget) -> Result<String, TaskFailure> {
-    let compose = |job: &Value, logs: Option<Value>| {
-        let mut result = job.clone();
-        if let (Some(logs), Some(map)) = (logs, result.as_object_mut()) {
-            map.insert("logs".into(), logs);
-        }
-        result
-    };
-    fit(job, reported, budget, compose).ok_or_else(|| {
+    let ever_less = [job.clone(), without_template(job), reduced(job)];
+    fit(&ever_less, reported, budget).ok_or_else(|| {
         let message = format!("the Job's identity and status alone take more than the {} bytes of a result", budget.0);
         TaskFailure::saying(ErrorName::OutputTooLarge, message)
     })
 }
 
 /// The cause of a Job's failure.
-pub fn of_failure(diagnosis: &Value, job: Option<&Value>, reported: Reported<'_>, budget: ByteBudget) -> String {
-    let compose = |job: &Value, logs: Option<Value>| {
-        let mut cause = Map::new();
-        cause.insert("diagnosis".into(), diagnosis.clone());
-        if !job.is_null() {
-            cause.insert("job".into(), job.clone());
-        }
-        if let Some(logs) = logs {
-            cause.insert("logs".into(), logs);
-        }
-        Value::Object(cause)
-    };
-    fit(job.unwrap_or(&Value::Null), reported, budget, compose).unwrap_or_else(|| {
+pub fn of_failure(diagnosis: &Value, job: &Value, reported: Reported<'_>, budget: ByteBudget) -> String {
+    let mut no_events = diagnosis.clone();
+    if let Some(diagnosis) = no_events.as_object_mut() {
+        diagnosis.shift_remove("events");
+    }
+    let cause = |diagnosis: &Value, job: Value| json!({"diagnosis": diagnosis, "job": job});
+    let ever_less = [
+        cause(diagnosis, job.clone()),
+        cause(&no_events, job.clone()),
+        cause(&no_events, without_template(job)),
+        cause(&no_events, reduced(job)),
+    ];
+    fit(&ever_less, reported, budget).unwrap_or_else(|| {
         let code = diagnosis.get("code").cloned().unwrap_or_default();
         let summary = diagnosis.get("summary").and_then(Value::as_str).unwrap_or_default();
         json!({"diagnosis": {"code": code, "summary": shortened(summary, SHORT_MESSAGE)}}).to_string()
@@ -106,12 +100,8 @@ pub fn of_cause(cause: &Value, budget: ByteBudget) -> String {
     json!({"message": "the cause takes more room than a cause has"}).to_string()
 }
 
-fn fit(
-    job: &Value,
-    reported: Reported<'_>,
-    budget: ByteBudget,
-    compose: impl Fn(&Value, Option<Value>) -> Value,
-) -> Option<String> {
+/// The first of these objects that fits together with its logs, each of them cut as far as need be.
+fn fit(ever_less: &[Value], reported: Reported<'_>, budget: ByteBudget) -> Option<String> {
     let Reported { logs, format } = reported;
     let no_logs = Logs::default();
     let all = logs.unwrap_or(&no_logs);
@@ -119,16 +109,22 @@ fn fit(
     loop {
         let some = all.first(keep);
         let sizes = some.sizes(format);
-        let render = |shares: &[usize]| logs.map(|_| some.render(format, shares));
-        for job in [job.clone(), without_template(job), reduced(job)] {
-            let whole = compose(&job, render(&sizes)).to_string();
+        let compose = |object: &Value, shares: &[usize]| {
+            let mut whole = object.clone();
+            if let (Some(_), Some(map)) = (logs, whole.as_object_mut()) {
+                map.insert("logs".into(), some.render(format, shares));
+            }
+            whole.to_string()
+        };
+        for object in ever_less {
+            let whole = compose(object, &sizes);
             if whole.len() <= budget.0 {
                 return Some(whole);
             }
             // What everything takes with each log cut to nothing but the mark of its cut.
-            let least = compose(&job, render(&vec![0; sizes.len()])).to_string().len();
+            let least = compose(object, &vec![0; sizes.len()]).len();
             if let Some(room) = budget.0.checked_sub(least) {
-                let text = compose(&job, render(&fair_shares(&sizes, room))).to_string();
+                let text = compose(object, &fair_shares(&sizes, room));
                 if text.len() <= budget.0 {
                     return Some(text);
                 }
@@ -195,11 +191,7 @@ mod tests {
     fn logs_of(texts: Vec<LogText>) -> Logs {
         let pods = texts.into_iter().enumerate().map(|(n, text)| PodLogs {
             pod: format!("pod-{n}"),
-            containers: vec![ContainerLogs {
-                container: "main".into(),
-                log: ContainerLog::Read(text),
-                previous: None,
-            }],
+            containers: vec![ContainerLogs { container: "main".into(), log: ContainerLog::Read(text), previous: None }],
         });
         Logs { pods: pods.collect(), ..Logs::default() }
     }
@@ -249,6 +241,16 @@ mod tests {
     }
 
     #[test]
+    fn events_give_way_before_the_template_does() {
+        let diagnosis = json!({"code": "c", "events": ["e".repeat(3000)]});
+        let nothing = Reported { logs: None, format: LogFormat::Raw };
+        let cause = of_failure(&diagnosis, &a_job(1000), nothing, ByteBudget(3000));
+        let cause: Value = serde_json::from_str(&cause).unwrap();
+        assert_eq!(cause["diagnosis"], json!({"code": "c"}));
+        assert_eq!(cause["job"], a_job(1000));
+    }
+
+    #[test]
     fn what_cannot_be_made_to_fit_is_an_error_of_its_own() {
         let text = of_job(&a_job(0), Reported { logs: None, format: LogFormat::Raw }, ByteBudget(50));
         assert_eq!(text.unwrap_err().error, ErrorName::OutputTooLarge);
@@ -258,7 +260,7 @@ mod tests {
     fn a_cause_always_fits() {
         let logs = logs_of((0..100).map(|_| "y".repeat(10_000).as_str().into()).collect());
         let diagnosis = json!({"code": "Job.Failed", "summary": "s".repeat(100_000)});
-        let text = of_failure(&diagnosis, Some(&a_job(100_000)), parsed(&logs), CAUSE_BUDGET);
+        let text = of_failure(&diagnosis, &a_job(100_000), parsed(&logs), CAUSE_BUDGET);
         assert!(text.len() <= CAUSE_BUDGET.0);
         let cause: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(cause["diagnosis"]["code"], json!("Job.Failed"));
@@ -304,7 +306,7 @@ mod tests {
 
         #[test]
         fn any_cause_is_json_within_its_budget(logs in any_logs(), filling in 0_usize..4000, budget in 1200_usize..20_000) {
-            let text = of_failure(&json!({"code": "c"}), Some(&a_job(filling)), parsed(&logs), ByteBudget(budget));
+            let text = of_failure(&json!({"code": "c"}), &a_job(filling), parsed(&logs), ByteBudget(budget));
             prop_assert!(text.len() <= budget);
             prop_assert!(serde_json::from_str::<Value>(&text).is_ok());
         }

@@ -57,7 +57,7 @@ impl Plan {
             source,
             owner,
             spec_hash: SpecHash::of(manifest.value()),
-            options: Options { logs: run.logs.clone(), on_task_gone: run.on_task_gone },
+            options: Options { logs: run.logs.clone(), on_task_gone: run.on_task_gone, on_stuck: run.on_stuck },
             ttl: manifest.ttl(),
         };
         let mut job = manifest.value().clone();

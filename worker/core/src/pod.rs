@@ -2,19 +2,56 @@
 
 use serde_json::Value;
 
+/// The annotation by which `kubectl logs` and `kubectl exec` know the main one of several containers.
+const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
+
 /// A pod of a Job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodView {
     /// Its name.
     pub name: String,
+    /// Which pod of that name it is.
+    pub uid: String,
     /// The UIDs of the objects that own it.
     pub owners: Vec<String>,
     /// Its phase: `Pending`, `Running`, `Succeeded`, `Failed`, `Unknown`.
     pub phase: String,
+    /// `status.reason`, for example `Evicted`, and what there is to say about it.
+    pub reason: Remark,
     /// When it was created (RFC 3339: sorts by time).
     pub created: String,
+    /// Whether it is on its way out: it has a `deletionTimestamp`.
+    pub deleting: bool,
+    /// Why it is not ready, if it is not: the condition `Ready`. Its kubelet gives a reason.
+    pub unready: Option<Remark>,
+    /// Whether it has a node.
+    pub placement: Placement,
+    /// What took it away: the condition `DisruptionTarget`.
+    pub disruption: Option<Remark>,
+    /// The container that its annotation `kubectl.kubernetes.io/default-container` calls the main one.
+    pub default_container: Option<String>,
     /// Its containers, init containers first.
     pub containers: Vec<ContainerView>,
+}
+
+/// Whether a pod has a node: the condition `PodScheduled`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Placement {
+    /// It has.
+    Placed,
+    /// It has none, for this reason: `Unschedulable`, `SchedulingGated`.
+    Refused(Remark),
+    /// No scheduler has said anything yet.
+    Unseen,
+}
+
+/// A reason, for machines, and a message, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Remark {
+    /// One word: `Unschedulable`.
+    pub reason: String,
+    /// A sentence.
+    pub message: String,
 }
 
 /// A container of a pod.
@@ -22,7 +59,9 @@ pub struct PodView {
 pub struct ContainerView {
     /// Its name.
     pub name: String,
-    /// Whether it runs before the others.
+    /// Its image.
+    pub image: String,
+    /// Which part it plays.
     pub role: Role,
     /// How it is.
     pub state: ContainerState,
@@ -37,6 +76,8 @@ pub struct ContainerView {
 pub enum Role {
     /// An init container.
     Init,
+    /// A native sidecar: an init container that is always restarted. Kubernetes ends it after the others.
+    Sidecar,
     /// An ordinary one.
     Main,
 }
@@ -44,13 +85,8 @@ pub enum Role {
 /// How a container is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ContainerState {
-    /// It has not started, for this reason.
-    Waiting {
-        /// `ImagePullBackOff`, `ContainerCreating`, …
-        reason: String,
-        /// What the kubelet says about it.
-        message: String,
-    },
+    /// It has not started, for this reason: `ImagePullBackOff`, `ContainerCreating`, …
+    Waiting(Remark),
     /// It runs.
     Running,
     /// It has ended.
@@ -73,13 +109,27 @@ impl PodView {
     pub fn of(pod: &Value) -> Self {
         let at = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
         let owners = pod.pointer("/metadata/ownerReferences").and_then(Value::as_array);
-        let mut containers = containers(pod, "initContainers", "initContainerStatuses", Role::Init);
-        containers.extend(self::containers(pod, "containers", "containerStatuses", Role::Main));
+        let mut containers = containers(pod, "initContainers", "initContainerStatuses", |spec| {
+            if text(spec, "restartPolicy") == "Always" { Role::Sidecar } else { Role::Init }
+        });
+        containers.extend(self::containers(pod, "containers", "containerStatuses", |_| Role::Main));
+        let main = pod.pointer("/metadata/annotations").and_then(|all| all.get(DEFAULT_CONTAINER));
         Self {
             name: at("/metadata/name"),
+            uid: at("/metadata/uid"),
             owners: owners.into_iter().flatten().map(|owner| text(owner, "uid")).collect(),
             phase: at("/status/phase"),
+            reason: pod.get("status").map(Remark::of).unwrap_or_default(),
             created: at("/metadata/creationTimestamp"),
+            deleting: pod.pointer("/metadata/deletionTimestamp").is_some_and(|time| !time.is_null()),
+            unready: condition(pod, "Ready", "False"),
+            placement: match condition(pod, "PodScheduled", "False") {
+                Some(remark) => Placement::Refused(remark),
+                None if condition(pod, "PodScheduled", "True").is_some() => Placement::Placed,
+                None => Placement::Unseen,
+            },
+            disruption: condition(pod, "DisruptionTarget", "True"),
+            default_container: main.and_then(Value::as_str).map(ToOwned::to_owned),
             containers,
         }
     }
@@ -88,17 +138,57 @@ impl PodView {
     pub fn has_failed(&self) -> bool {
         self.phase == "Failed"
     }
+
+    /// Whether it has ended, well or badly.
+    pub fn has_ended(&self) -> bool {
+        self.has_failed() || self.phase == "Succeeded"
+    }
+
+    /// Whether one of its containers ever ran.
+    pub fn has_run(&self) -> bool {
+        self.containers.iter().any(ContainerView::has_run)
+    }
+
+    /// Its ordinary containers.
+    pub fn main_containers(&self) -> impl Iterator<Item = &ContainerView> {
+        self.containers.iter().filter(|container| container.role == Role::Main)
+    }
 }
 
-fn containers(pod: &Value, specs: &str, statuses: &str, role: Role) -> Vec<ContainerView> {
+impl Remark {
+    fn of(value: &Value) -> Self {
+        Self { reason: text(value, "reason"), message: text(value, "message") }
+    }
+}
+
+impl ContainerView {
+    /// Whether it ever ran.
+    pub fn has_run(&self) -> bool {
+        !matches!(self.state, ContainerState::Waiting(_))
+    }
+}
+
+fn condition(pod: &Value, kind: &str, status: &str) -> Option<Remark> {
+    let conditions = pod.pointer("/status/conditions").and_then(Value::as_array);
+    let mut conditions = conditions.into_iter().flatten();
+    conditions.find(|one| text(one, "type") == kind && text(one, "status") == status).map(Remark::of)
+}
+
+fn containers(pod: &Value, specs: &str, statuses: &str, role: impl Fn(&Value) -> Role) -> Vec<ContainerView> {
     let list = |pointer: String| pod.pointer(&pointer).and_then(Value::as_array).into_iter().flatten();
     list(format!("/spec/{specs}"))
         .map(|spec| {
             let name = text(spec, "name");
             let status = list(format!("/status/{statuses}")).find(|status| text(status, "name") == name);
             let limit = spec.pointer("/resources/limits/memory").and_then(Value::as_str);
-            let (state, previous) = (state(status), previous(status));
-            ContainerView { role, state, previous, memory_limit: limit.map(ToOwned::to_owned), name }
+            ContainerView {
+                role: role(spec),
+                image: text(spec, "image"),
+                state: state(status),
+                previous: previous(status),
+                memory_limit: limit.map(ToOwned::to_owned),
+                name,
+            }
         })
         .collect()
 }
@@ -112,8 +202,7 @@ fn state(status: Option<&Value>) -> ContainerState {
     } else if of("running").is_some() {
         ContainerState::Running
     } else {
-        let waiting = of("waiting").unwrap_or(&Value::Null);
-        ContainerState::Waiting { reason: text(waiting, "reason"), message: text(waiting, "message") }
+        ContainerState::Waiting(of("waiting").map(Remark::of).unwrap_or_default())
     }
 }
 

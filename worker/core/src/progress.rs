@@ -2,6 +2,12 @@
 
 use std::time::Duration;
 
+use crate::{
+    job::{JobView, Phase, Readiness},
+    lifecycle::Verdict,
+    pending::Pending,
+};
+
 /// A moment, as the time since some fixed start. The shell decides which.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Moment(pub Duration);
@@ -23,6 +29,18 @@ pub struct Progress {
     pub deletion: Stage,
     /// When the Job was first seen with a `deletionTimestamp`.
     pub deleting_since: Option<Moment>,
+    /// The clock of a Job without a ready pod.
+    pub pending: Option<Pending>,
+    /// What the task is being, or was, answered with.
+    pub verdict: Option<Verdict>,
+}
+
+impl Progress {
+    /// Starts and stops the clock of a Job without a ready pod. `longest_grace`: the most that it may be stuck, if there is a bound.
+    pub fn observe(&mut self, view: &JobView, longest_grace: Option<Duration>, now: Moment) {
+        let missing = view.phase == Phase::Active && !view.deleting && view.readiness == Readiness::NotReady;
+        self.pending = missing.then(|| self.pending.unwrap_or_else(|| Pending::since(now, longest_grace)));
+    }
 }
 
 /// Whether the Job is there. The watch alone cannot say: a Job that lost its label looks deleted, too.

@@ -38,6 +38,8 @@ pub struct RunJob {
     pub logs: LogOptions,
     /// What happens to an unfinished Job that nobody waits for any more.
     pub on_task_gone: OnTaskGone,
+    /// What happens to a Job that does not get going.
+    pub on_stuck: OnStuck,
 }
 
 /// When a `runJob` task is answered.
@@ -60,6 +62,17 @@ pub enum OnTaskGone {
     Detach,
 }
 
+/// What happens to a Job that does not get going: no pod, no image, no node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum OnStuck {
+    /// Its task fails once the grace of what is wrong is over, and it is deleted, with its pods.
+    #[default]
+    Fail,
+    /// It is told of, and waited for.
+    Wait,
+}
+
 /// What becomes of fields that are not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Strictness {
@@ -79,7 +92,7 @@ pub struct Parsed {
     pub warnings: Vec<InvalidParameters>,
 }
 
-const KNOWN: [&str; 13] = [
+const KNOWN: [&str; 14] = [
     "Action",
     "CertificateAuthority",
     "ClusterName",
@@ -89,12 +102,13 @@ const KNOWN: [&str; 13] = [
     "LogOptions",
     "Method",
     "Namespace",
+    "OnStuck",
     "OnTaskGone",
     "Path",
     "QueryParameters",
     "RequestBody",
 ];
-const ONLY_RUN_JOB: [&str; 4] = ["Job", "LogOptions", "Namespace", "OnTaskGone"];
+const ONLY_RUN_JOB: [&str; 5] = ["Job", "LogOptions", "Namespace", "OnStuck", "OnTaskGone"];
 const ONLY_CALL: [&str; 5] = ["ContentType", "Method", "Path", "QueryParameters", "RequestBody"];
 
 /// Takes a task's input as a request.
@@ -121,6 +135,7 @@ pub fn parse(input: &str, strictness: Strictness) -> Result<Parsed, InvalidParam
                 answer,
                 logs,
                 on_task_gone: on_task_gone(&top)?,
+                on_stuck: on_stuck(&top)?,
             }))
         }
         Action::Call => {
@@ -180,6 +195,14 @@ fn on_task_gone(top: &Fields<'_>) -> Result<OnTaskGone, InvalidParameters> {
         None | Some("delete") => Ok(OnTaskGone::Delete),
         Some("detach") => Ok(OnTaskGone::Detach),
         Some(_) => Err(top.refuse("OnTaskGone", "\"delete\" or \"detach\"")),
+    }
+}
+
+fn on_stuck(top: &Fields<'_>) -> Result<OnStuck, InvalidParameters> {
+    match top.string("OnStuck")? {
+        None | Some("fail") => Ok(OnStuck::Fail),
+        Some("wait") => Ok(OnStuck::Wait),
+        Some(_) => Err(top.refuse("OnStuck", "\"fail\" or \"wait\"")),
     }
 }
 
@@ -266,6 +289,7 @@ mod tests {
                 json!({"Job": job(), "OnTaskGone": "keep"}),
                 "$.OnTaskGone: expected \"delete\" or \"detach\", found the string \"keep\"",
             ),
+            (json!({"Job": job(), "OnStuck": true}), "$.OnStuck: expected a string, found the boolean true"),
         ];
         for (input, message) in cases {
             assert_eq!(refused(&input), message, "{input}");

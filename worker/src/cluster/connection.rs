@@ -9,7 +9,7 @@ use kube::{
 };
 use tower::{timeout::TimeoutLayer, util::MapResultLayer};
 
-use super::Reachability;
+use super::{Reachability, events::Written};
 
 /// A server that accepts a connection but sends no response header within this time is in trouble. Admission webhooks alone may
 /// take up to 30 s (`timeoutSeconds`), and a create that is given up on is one that may or may not have happened.
@@ -26,6 +26,7 @@ pub struct Cluster {
     pub(super) api: Client,
     /// For logs: a quiet container may hold back even the response header.
     pub(super) logs: Client,
+    pub(super) written: Written,
     url: String,
     reachability: Reachability,
 }
@@ -82,7 +83,7 @@ impl Cluster {
             .with_layer(&TimeoutLayer::new(RESPONSE_HEADER))
             .with_layer(&MapResultLayer::new(record))
             .build();
-        Ok(Self { api, logs, url, reachability })
+        Ok(Self { api, logs, written: Written::default(), url, reachability })
     }
 
     /// Where its API is.

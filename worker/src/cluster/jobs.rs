@@ -120,7 +120,7 @@ impl Cluster {
     }
 }
 
-fn written(exchanged: &Exchanged) -> Result<(), WriteError> {
+pub(super) fn written(exchanged: &Exchanged) -> Result<(), WriteError> {
     let (status, after) = (exchanged.answer.status, exchanged.retry_after);
     let message = || message(&exchanged.answer.body);
     match status {

@@ -1,18 +1,21 @@
-//! The Kubernetes API: a client, the shared watch, creates and patches, pods and their logs. Nothing in here knows Step
+//! The Kubernetes API: a client, the shared watch, creates and patches, pods and their logs, Events. Nothing in here knows Step
 //! Functions.
 
 mod connection;
+mod events;
 mod exchange;
 mod jobs;
+mod list;
 mod logs;
 mod pods;
 mod reachability;
 mod watch;
 
 pub use connection::{Cluster, ConnectError};
+pub use events::EventKind;
 pub use exchange::{Delivery, Exchanged, Unreachable};
 pub use jobs::{Fence, WriteError};
+pub use list::ListError;
 pub use logs::{LogEnd, LogRequest, MAX_CAUSE, Run};
-pub use pods::ListError;
 pub use reachability::{Reachability, keep_probing};
 pub use watch::{Scope, Watched, WatchedJob, watch};

@@ -5,6 +5,8 @@ use std::cmp::Reverse;
 use futures::future::join_all;
 use runjob_core::{
     budget::{OUTPUT_LIMIT, shortened},
+    diagnosis::{Diagnosis, failed},
+    event::EventView,
     failure::ErrorName,
     job::{JobView, Phase},
     ledger::Stamp,
@@ -39,15 +41,19 @@ const ATTEMPTS: u32 = 5;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Captured {
     pub(super) pods: Vec<PodView>,
+    /// Only where nobody would know without them what is wrong.
+    pub(super) events: Vec<EventView>,
     /// `None`: they were not to be read.
     pub(super) logs: Option<Logs>,
+    /// What was wrong when it was looked at.
+    pub(super) stuck: Option<Diagnosis>,
 }
 
 impl Captured {
     /// What there is to say when the capture itself went wrong.
     pub(super) fn failed() -> Self {
         let unlisted = ("RunJob.Internal".to_owned(), "the capture of the logs panicked".to_owned());
-        Self { pods: Vec::new(), logs: Some(Logs { unlisted: Some(unlisted), ..Logs::default() }) }
+        Self { logs: Some(Logs { unlisted: Some(unlisted), ..Logs::default() }), ..Self::default() }
     }
 
     /// The logs, with the pods counted that have ended and were not there any more: their logs are lost, and that is said. The
@@ -77,7 +83,8 @@ struct Capture<'a> {
     effects: &'a Effects,
     view: &'a JobView,
     stamp: &'a Stamp,
-    job_ended: &'a CancellationToken,
+    /// Where the logs end.
+    end: LogEnd<'a>,
 }
 
 impl Effects {
@@ -89,20 +96,38 @@ impl Effects {
         extent: Extent,
         job_ended: &CancellationToken,
     ) -> Captured {
-        let capture = Capture { effects: self, view, stamp, job_ended };
+        let end = if view.phase.is_final() { LogEnd::Now } else { LogEnd::OfContainer { job_ended } };
+        let capture = Capture { effects: self, view, stamp, end };
         let pods = match capture.list_pods().await {
             Ok(pods) => pods,
             Err(unlisted) => {
                 let logs = Logs { unlisted: Some(unlisted), ..Logs::default() };
-                return Captured { pods: Vec::new(), logs: (extent == Extent::PodsAndLogs).then_some(logs) };
+                return Captured { logs: (extent == Extent::PodsAndLogs).then_some(logs), ..Captured::default() };
             }
         };
-        if extent == Extent::Pods {
-            return Captured { pods, logs: None };
-        }
-        let logs = capture.read_logs(&pods).await;
+        let logs = match extent {
+            Extent::Pods => None,
+            Extent::PodsAndLogs => Some(capture.read_logs(&pods).await),
+        };
         debug!(pods = pods.len(), "the logs are read");
-        Captured { pods, logs: Some(logs) }
+        if !capture.is_failing() {
+            return Captured { pods, logs, ..Captured::default() };
+        }
+        let pods = if extent == Extent::Pods { pods } else { capture.ended(pods).await };
+        let events = self.events(view, &failed::in_need_of_events(view, &pods)).await;
+        Captured { pods, events, logs, stuck: None }
+    }
+
+    /// Reads what there is of the logs of a Job that is stuck.
+    pub(super) async fn snapshot(&self, view: &JobView, stamp: &Stamp, extent: Extent, captured: Captured) -> Captured {
+        let logs = match extent {
+            Extent::Pods => None,
+            Extent::PodsAndLogs => {
+                let capture = Capture { effects: self, view, stamp, end: LogEnd::Now };
+                Some(capture.read_logs(&captured.pods).await)
+            }
+        };
+        Captured { logs, ..captured }
     }
 }
 
@@ -113,7 +138,7 @@ impl Capture<'_> {
         loop {
             let (error, cause, after, passing) = match self.effects.cluster.pods(self.view).await {
                 Ok(pods) => return Ok(pods),
-                Err(ListError::Refused(refused)) => {
+                Err(ListError::Refused { refused, .. }) => {
                     let status = refused.answer.status;
                     let cause = refused.answer.envelope().to_string();
                     (format!("EKS.{status}"), cause, refused.retry_after, read_may_pass(status))
@@ -134,6 +159,17 @@ impl Capture<'_> {
             attempt += 1;
             tokio::time::sleep(pauses.next(after)).await;
         }
+    }
+
+    /// The pods once more, if some had not ended when they were listed: now that their logs have, it is known how. Those that are
+    /// gone stay as they were.
+    async fn ended(&self, pods: Vec<PodView>) -> Vec<PodView> {
+        if pods.iter().all(PodView::has_ended) {
+            return pods;
+        }
+        let now = self.effects.cluster.pods(self.view).await.unwrap_or_default();
+        let later = |pod: PodView| now.iter().find(|later| later.uid == pod.uid).cloned().unwrap_or(pod);
+        pods.into_iter().map(later).collect()
     }
 
     async fn read_logs(&self, pods: &[PodView]) -> Logs {
@@ -159,17 +195,13 @@ impl Capture<'_> {
         wanted.filter(|container| container.role == Role::Main || self.is_failing()).collect()
     }
 
+    /// Whether the Job has failed, or is about to: one that is captured while it is active is stuck, or being deleted.
     fn is_failing(&self) -> bool {
-        matches!(self.view.phase, Phase::Failing | Phase::Failed { .. })
+        !matches!(self.view.phase, Phase::Succeeding | Phase::Complete)
     }
 
     async fn read_container(&self, pod: &PodView, container: &ContainerView, limit: usize) -> ContainerLogs {
-        let end = if self.view.phase.is_final() {
-            LogEnd::Now
-        } else {
-            LogEnd::OfContainer { job_ended: self.job_ended }
-        };
-        let last = self.read_run(pod, container, Run::Last, end, limit);
+        let last = self.read_run(pod, container, Run::Last, self.end, limit);
         let previous = async {
             // A restart that comes too late is ended by Kubernetes, perhaps before it has said a word: the run before is the one
             // that made the Job fail.

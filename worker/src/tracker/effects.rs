@@ -16,6 +16,7 @@ use tracing::{info, warn};
 
 use super::{
     capture::{Captured, LogPermits},
+    look::{Looked, Looks},
     table::JobId,
 };
 use crate::{
@@ -46,6 +47,7 @@ pub struct Effects {
     pub(super) settings: Arc<Settings>,
     metrics: Arc<Metrics>,
     pub(super) log_permits: LogPermits,
+    pub(super) looks: Looks,
     replying: Semaphore,
 }
 
@@ -59,6 +61,8 @@ pub(super) struct Work {
 pub(super) enum WorkKind {
     Confirm,
     Capture { extent: Extent, job_ended: CancellationToken },
+    Look,
+    Snapshot { extent: Extent, captured: Arc<Captured> },
     Report { verdict: Verdict, object: Option<Arc<Value>>, captured: Arc<Captured> },
     Settle,
     Delete,
@@ -72,6 +76,9 @@ pub(super) struct Done {
 
 pub(super) enum Outcome {
     Captured(Captured),
+    /// `None`: the pods could not be looked at.
+    Looked(Option<Looked>),
+    Snapped(Captured),
     Replied(Delivery),
     Settled(Later),
     Deleted(Later),
@@ -123,6 +130,7 @@ impl Effects {
             settings,
             metrics,
             log_permits: LogPermits::default(),
+            looks: Looks::default(),
             replying: Semaphore::new(MAX_REPLIES),
         }
     }
@@ -134,10 +142,14 @@ impl Effects {
             WorkKind::Capture { extent, job_ended } => {
                 Outcome::Captured(self.capture(&view, &stamp, extent, &job_ended).await)
             }
+            WorkKind::Look => Outcome::Looked(self.look(&view).await),
+            WorkKind::Snapshot { extent, captured } => {
+                Outcome::Snapped(self.snapshot(&view, &stamp, extent, Arc::unwrap_or_clone(captured)).await)
+            }
             WorkKind::Report { verdict, object, captured } => {
                 // Closed only when the worker ends.
                 let _permit = self.replying.acquire().await.ok();
-                let reply = self.compose(&view, &stamp, &verdict, object, &captured).await;
+                let reply = self.compose(&view, &stamp, verdict, object, &captured).await;
                 Outcome::Replied(self.replies.deliver(&stamp.source, &stamp.token, reply).await)
             }
             WorkKind::Settle => Outcome::Settled(self.settle(view, &stamp).await),
@@ -206,7 +218,7 @@ impl Effects {
     async fn delete(&self, view: &JobView) -> Later {
         match self.cluster.delete(view, Fence::Version).await {
             Ok(()) => {
-                info!("the Job is deleted: its task has ended without it");
+                info!("the Job is deleted: nobody waits for it any more");
                 self.metrics.deleted(metrics::Outcome::Succeeded);
                 Later::Never
             }

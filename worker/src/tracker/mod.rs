@@ -12,6 +12,7 @@
 
 mod capture;
 mod effects;
+mod look;
 mod pulse;
 mod reply;
 mod table;
@@ -25,6 +26,7 @@ use std::{
 
 use futures::FutureExt;
 use runjob_core::{
+    diagnosis::Diagnosis,
     job::JobView,
     ledger::{Entry as LedgerEntry, Stamp},
     lifecycle::{Decision, Effect},
@@ -45,7 +47,7 @@ use table::{Entry, JobId, MAX_HELD_OBJECTS, Table};
 
 use crate::{
     clock::Clock,
-    cluster::{Scope, Watched, WatchedJob},
+    cluster::{EventKind, Scope, Watched, WatchedJob},
     heartbeat::{Heartbeats, Lost},
     metrics::Metrics,
     permits::Permits,
@@ -206,7 +208,7 @@ impl Tracker {
         } else {
             let Some(stamp) = self.readable_stamp(&view, &id) else { return };
             self.heartbeats.follow(&stamp.token, &stamp.source);
-            let mut entry = Entry::new(stamp, view.clone(), seen);
+            let mut entry = Entry::new(stamp, view.clone(), seen, self.effects.settings.stuck_grace);
             entry.observe(view, job.object, &self.holds, self.clock);
             if let Some(replaced) = self.table.insert(&id, entry) {
                 self.heartbeats.stop(&replaced.stamp.token);
@@ -264,7 +266,9 @@ impl Tracker {
                 return;
             }
             // What is under way is brought to its end, reply and settling included; nothing else is begun any more.
-            Decision::Do(Effect::Capture(_) | Effect::Delete | Effect::Confirm) if self.draining => return,
+            Decision::Do(
+                Effect::Capture(_) | Effect::Look | Effect::Snapshot(_) | Effect::Delete | Effect::Confirm,
+            ) if self.draining => return,
             Decision::Do(effect) => effect,
         };
         entry.begin(&effect);
@@ -291,6 +295,17 @@ impl Tracker {
                 entry.captured = Arc::new(captured);
                 entry.progress.capture = Stage::Done;
             }
+            Outcome::Looked(None) => entry.pending(|pending| pending.not_seen(now)),
+            Outcome::Looked(Some(looked)) => {
+                if let Some(diagnosis) = entry.looked(looked, now) {
+                    let view = entry.view.clone();
+                    self.tell_stuck(view, &diagnosis);
+                }
+            }
+            Outcome::Snapped(captured) => {
+                entry.captured = Arc::new(captured);
+                entry.pending(|pending| pending.snapped(Stage::Done));
+            }
             Outcome::Replied(delivery) => {
                 entry.replied(delivery, self.clock, &self.metrics);
                 self.heartbeats.stop(&entry.stamp.token);
@@ -305,6 +320,17 @@ impl Tracker {
             Outcome::Panicked => entry.retry_running(now, AFTER_PANIC),
         }
         self.step(&id);
+    }
+
+    /// A stuck Job is told of at once: in the log, to the metrics, and by an Event on the Job.
+    fn tell_stuck(&self, view: JobView, diagnosis: &Diagnosis) {
+        let message = format!("{}; {}", diagnosis.summary, diagnosis.hint);
+        warn!(job = %view.key, code = diagnosis.code.as_str(), summary = diagnosis.summary, "the Job is stuck");
+        self.metrics.stuck(diagnosis.code.as_str());
+        let effects = self.effects.clone();
+        tokio::spawn(async move {
+            effects.cluster.record_event(&view, EventKind::Warning, "Stuck", &message).await;
+        });
     }
 
     fn count(&self) {

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use runjob_core::{
     budget::{CAUSE_BUDGET, OUTPUT_BUDGET},
-    diagnosis::Diagnosis,
+    diagnosis::{
+        Diagnosis,
+        failed::{self, Failure},
+    },
     failure::ErrorName,
     job::{JobView, Phase},
     ledger::{Stamp, user_view},
@@ -24,7 +27,7 @@ impl Effects {
         &self,
         view: &JobView,
         stamp: &Stamp,
-        verdict: &Verdict,
+        verdict: Verdict,
         object: Option<Arc<Value>>,
         captured: &Captured,
     ) -> Reply {
@@ -47,17 +50,20 @@ impl Effects {
                     Phase::Failed { reason, message } => (reason.as_str(), message.as_str()),
                     _ => ("", ""),
                 };
-                Diagnosis::of_failed(reason, message, &captured.pods)
+                let failed_indexes = job.pointer("/status/failedIndexes").and_then(Value::as_str);
+                let failure = Failure { reason, message, failed_indexes };
+                failed::diagnose(view, failure, &captured.pods, &captured.events)
             }
-            Verdict::Deleted => Diagnosis::of_deleted(&view.key.to_string(), &captured.pods),
+            Verdict::Deleted => Diagnosis::of_deleted(&view.key.to_string(), &captured.pods, &captured.events),
+            Verdict::Stuck => captured.stuck.clone().unwrap_or_else(|| Diagnosis::of_unknown(&view.key.to_string())),
         };
-        let cause = output::of_failure(&diagnosis.to_json(), Some(&job), reported, CAUSE_BUDGET);
+        let cause = output::of_failure(&diagnosis.to_json(), &job, reported, CAUSE_BUDGET);
         self.replies.failure_with_cause(ErrorName::Job(diagnosis.code), cause)
     }
 
     /// The Job itself, read once more because it was not kept.
-    async fn object(&self, view: &JobView, verdict: &Verdict) -> Arc<Value> {
-        if *verdict != Verdict::Deleted
+    async fn object(&self, view: &JobView, verdict: Verdict) -> Arc<Value> {
+        if verdict != Verdict::Deleted
             && let Found::There(_, object) = self.read(view, &mut CALLS.pauses()).await
         {
             return object;

@@ -7,10 +7,12 @@ use std::{
 };
 
 use runjob_core::{
+    diagnosis::Diagnosis,
     job::JobView,
     ledger::Stamp,
     lifecycle::{DELETION_PATIENCE, Decision, Effect, step},
     names::JobKey,
+    pending::{Finding, Pending},
     progress::{Moment, Presence, Progress, Stage, TokenState},
     token::TaskToken,
 };
@@ -24,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     capture::Captured,
     effects::{Work, WorkKind},
+    look::Looked,
 };
 use crate::{clock::Clock, cluster::Scope, metrics::Metrics, replies::Delivery};
 
@@ -52,6 +55,8 @@ pub(super) struct Entry {
     pub(super) captured: Arc<Captured>,
     /// The scope that it was last seen in, and the number of that scope's list.
     pub(super) seen: (Scope, u64),
+    /// The most that it may be stuck, if there is a bound.
+    longest_grace: Option<Duration>,
     object: Option<(Arc<Value>, OwnedSemaphorePermit)>,
     ended: Option<Instant>,
     /// Cancelled when the Job has ended: logs that are being followed have their end in sight then.
@@ -59,13 +64,14 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub(super) fn new(stamp: Arc<Stamp>, view: JobView, seen: (Scope, u64)) -> Self {
+    pub(super) fn new(stamp: Arc<Stamp>, view: JobView, seen: (Scope, u64), longest_grace: Option<Duration>) -> Self {
         Self {
             stamp,
             view,
             progress: Progress::default(),
             captured: Arc::default(),
             seen,
+            longest_grace,
             object: None,
             ended: None,
             job_ended: CancellationToken::new(),
@@ -81,6 +87,7 @@ impl Entry {
             self.ended = Some(Instant::now());
             self.job_ended.cancel();
         }
+        self.progress.observe(&view, self.longest_grace, clock.now());
         self.view = view;
         self.object = object.and_then(|object| Some((object, holds.clone().try_acquire_owned().ok()?)));
     }
@@ -98,18 +105,46 @@ impl Entry {
         match effect {
             Effect::Confirm => self.progress.presence = Presence::Confirming,
             Effect::Capture(_) => self.progress.capture = Stage::Running,
-            Effect::Report(_) => self.progress.reply = Stage::Running,
+            Effect::Look => self.pending(Pending::looking),
+            Effect::Snapshot(_) => self.pending(|pending| pending.snapped(Stage::Running)),
+            Effect::Report(verdict) => {
+                self.progress.reply = Stage::Running;
+                self.progress.verdict = Some(*verdict);
+            }
             Effect::Settle => self.progress.settle = Stage::Running,
             Effect::Delete => self.progress.deletion = Stage::Running,
         }
+    }
+
+    /// Changes the clock of a Job without a ready pod. A pod may have become ready in the meantime, and stopped it.
+    pub(super) fn pending(&mut self, change: impl FnOnce(&mut Pending)) {
+        if let Some(pending) = &mut self.progress.pending {
+            change(pending);
+        }
+    }
+
+    /// Takes in what a look at the pods has shown, and says whether the Job is stuck, if that is news.
+    pub(super) fn looked(&mut self, looked: Looked, now: Moment) -> Option<Diagnosis> {
+        let pending = self.progress.pending.as_mut()?;
+        let symptom = looked.symptom.as_ref().map(|symptom| {
+            let grace = self.longest_grace.map_or(symptom.grace, |longest| longest.min(symptom.grace));
+            (symptom.diagnosis.code, symptom.course, grace)
+        });
+        let finding = pending.seen(symptom, now);
+        let diagnosis = looked.symptom.map(|symptom| symptom.diagnosis).filter(|_| finding == Finding::Stuck)?;
+        self.captured =
+            Arc::new(Captured { pods: looked.pods, events: looked.events, logs: None, stuck: Some(diagnosis.clone()) });
+        Some(diagnosis)
     }
 
     /// What carrying out a decision needs to know.
     pub(super) fn work(&mut self, effect: &Effect) -> Work {
         let kind = match effect {
             Effect::Capture(extent) => WorkKind::Capture { extent: *extent, job_ended: self.job_ended.clone() },
+            Effect::Look => WorkKind::Look,
+            Effect::Snapshot(extent) => WorkKind::Snapshot { extent: *extent, captured: self.captured.clone() },
             Effect::Report(verdict) => WorkKind::Report {
-                verdict: verdict.clone(),
+                verdict: *verdict,
                 object: self.object.take().map(|(object, _)| object),
                 captured: self.captured.clone(),
             },
@@ -149,6 +184,14 @@ impl Entry {
         }
         if progress.presence == Presence::Confirming {
             progress.presence = Presence::Missing;
+        }
+        if let Some(pending) = &mut progress.pending {
+            if pending.look() == Stage::Running {
+                pending.not_seen(now);
+            }
+            if pending.snapshot() == Stage::Running {
+                pending.snapped(Stage::Done);
+            }
         }
     }
 }

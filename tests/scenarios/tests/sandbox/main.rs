@@ -5,6 +5,7 @@ mod cost;
 mod crash;
 mod create;
 mod drain;
+mod events;
 mod gone;
 mod logs;
 mod predecessor;

@@ -86,15 +86,14 @@ fn failures() -> Vec<Scenario> {
         )
         .essential()
         .fails("Job.BackoffLimitExceeded", [contains("/logs", "last-words")]),
-        scenario("of a container that is restarted too late the run that failed is told", failing_once())
-            .fails(
-                "Job.BackoffLimitExceeded",
-                [
-                    at("/diagnosis/containers/0/exitCode", 3),
-                    contains("/diagnosis/summary", "exit code 3"),
-                    contains("/logs", "\"previous\":{\"log\":\"it failed\\n\"}"),
-                ],
-            ),
+        scenario("of a container that is restarted too late the run that failed is told", failing_once()).fails(
+            "Job.BackoffLimitExceeded",
+            [
+                at("/diagnosis/containers/0/exitCode", 3),
+                contains("/diagnosis/summary", "exit code 3"),
+                contains("/logs", "\"previous\":{\"log\":\"it failed\\n\"}"),
+            ],
+        ),
         scenario(
             "what a container prints while it is terminated is in the cause",
             a_job(

@@ -1,0 +1,76 @@
+//! Events on Jobs.
+
+use http::StatusCode;
+use runjob::cluster::{Cluster, EventKind};
+use runjob_core::job::JobView;
+use runjob_sandbox::faults::Effect;
+use runjob_scenarios::world::World;
+use serde_json::{Value, json};
+
+fn cluster(world: &World) -> Cluster {
+    Cluster::of(kube::Config::new(world.sandbox.kube_url().parse().unwrap())).unwrap()
+}
+
+fn a_view(uid: &str) -> JobView {
+    JobView::of(&json!({"metadata": {"namespace": "default", "name": "x", "uid": uid, "resourceVersion": "7"}}))
+        .unwrap()
+}
+
+fn events(world: &World) -> Vec<Value> {
+    world.sandbox.kubernetes().list("events", None)
+}
+
+#[tokio::test]
+async fn an_event_is_written_once_and_counted_again() {
+    let world = World::empty().await.unwrap();
+    let (cluster, job) = (cluster(&world), a_view("u"));
+    for _ in 0..3 {
+        cluster.record_event(&job, EventKind::Warning, "Stuck", "no pod").await;
+    }
+    cluster.record_event(&job, EventKind::Normal, "Stuck", "another thing").await;
+    let told: Vec<Value> =
+        events(&world).iter().map(|event| json!([event["type"], event["message"], event["count"]])).collect();
+    assert_eq!(json!(told), json!([["Warning", "no pod", 3], ["Normal", "another thing", 1]]));
+    let about = json!({"apiVersion": "batch/v1", "kind": "Job", "namespace": "default", "name": "x", "uid": "u",
+        "resourceVersion": "7"});
+    assert_eq!(events(&world)[0]["involvedObject"], about);
+    assert_eq!(cluster.lost_events().get(), 0);
+}
+
+#[tokio::test]
+async fn an_event_that_has_expired_is_written_anew() {
+    let world = World::empty().await.unwrap();
+    let (cluster, job) = (cluster(&world), a_view("u"));
+    cluster.record_event(&job, EventKind::Warning, "Stuck", "no pod").await;
+    let name = events(&world)[0]["metadata"]["name"].as_str().unwrap().to_owned();
+    world
+        .sandbox
+        .kubernetes()
+        .delete("events", "default", &name, runjob_sandbox::kube::Propagation::Background)
+        .unwrap();
+    cluster.record_event(&job, EventKind::Warning, "Stuck", "no pod").await;
+    assert_eq!(events(&world)[0]["count"], 1);
+}
+
+#[tokio::test]
+async fn an_event_that_is_refused_is_counted_and_nothing_more() {
+    let world = World::empty().await.unwrap();
+    let (cluster, job) = (cluster(&world), a_view("u"));
+    let forbidden = Effect::Answer { status: StatusCode::FORBIDDEN, retry_after: None, body: "{}".to_owned() };
+    world.sandbox.kube.faults().plan("create events", forbidden, 1);
+    world.sandbox.kube.faults().plan("create events", Effect::Refuse, 1);
+    cluster.record_event(&job, EventKind::Warning, "Stuck", "no pod").await;
+    cluster.record_event(&job, EventKind::Warning, "Stuck", "no pod").await;
+    assert_eq!((cluster.lost_events().get(), events(&world).len()), (2, 0));
+}
+
+#[tokio::test]
+async fn the_events_of_a_job_are_not_those_of_its_namesake() {
+    let world = World::empty().await.unwrap();
+    let cluster = cluster(&world);
+    cluster.record_event(&a_view("one"), EventKind::Normal, "First", "of the first").await;
+    cluster.record_event(&a_view("two"), EventKind::Normal, "Second", "of the second").await;
+    let found = cluster.events_of("default", "two").await.unwrap();
+    let reasons: Vec<&Value> = found.iter().map(|event| &event["reason"]).collect();
+    assert_eq!(reasons, ["Second"]);
+}

@@ -1,0 +1,276 @@
+//! Why a Job does not get going, from its pods and their Events: what is wrong, and how long that may be.
+//!
+//! A Job is stuck only if each of its pods that has not ended is. One that is still on its way is given its time, and pods that have
+//! ended say nothing about the next. What may pass by itself has a grace: a registry that hiccups, a ConfigMap that is applied after
+//! the Job, a node that is still to be added.
+
+use std::time::Duration;
+
+use super::{Diagnosis, failed::disrupted};
+use crate::{
+    budget::shortened,
+    event::EventView,
+    failure::JobError,
+    job::JobView,
+    pending::FIRST_LOOK,
+    pod::{ContainerState, ContainerView, Placement, PodView, Remark},
+};
+
+/// The longest message that a summary quotes, in characters.
+const MAX_MESSAGE: usize = 512;
+/// The most pods whose Events are asked for.
+const MAX_PODS: usize = 3;
+
+/// Nothing will heal it.
+const HOPELESS: Duration = FIRST_LOOK;
+const MINUTE: Duration = Duration::from_mins(1);
+/// What is deployed beside the Job may come after it.
+const DEPLOYMENT: Duration = Duration::from_mins(2);
+/// Registries, volumes and nodes come back within that, or somebody has to look.
+const INFRASTRUCTURE: Duration = Duration::from_mins(5);
+/// Autoscalers take minutes to add a node, more if the machine is rare.
+const NEW_NODE: Duration = Duration::from_mins(15);
+/// A quota is freed when other work ends.
+const QUOTA: Duration = Duration::from_mins(15);
+
+/// Something that keeps a Job from getting going.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Symptom {
+    /// What it is.
+    pub diagnosis: Diagnosis,
+    /// How long it may last.
+    pub grace: Duration,
+    /// What follows.
+    pub course: Course,
+}
+
+/// What follows when a symptom has outlasted its grace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Course {
+    /// The Job is failed, if its policy says so.
+    Fail,
+    /// It is told of: it may be meant that way.
+    Tell,
+}
+
+/// The objects whose Events are needed to say what is wrong: their UIDs. Most pods say it themselves.
+pub fn in_need_of_events(job: &JobView, pods: &[PodView]) -> Vec<String> {
+    let says_it = |pod: &PodView| pod.placement != Placement::Unseen && of_pod(job, pod, &[]).is_some();
+    let silent = pods.iter().filter(|pod| !pod.has_ended() && !says_it(pod));
+    let mut wanted: Vec<String> = silent.take(MAX_PODS).map(|pod| pod.uid.clone()).collect();
+    if pods.iter().all(PodView::has_ended) {
+        wanted.push(job.uid.clone());
+    }
+    wanted
+}
+
+/// What keeps a Job from getting going. `None`: nothing that is known.
+pub fn symptom(job: &JobView, pods: &[PodView], events: &[EventView]) -> Option<Symptom> {
+    let waiting: Vec<&PodView> = pods.iter().filter(|pod| !pod.has_ended()).collect();
+    let found = if waiting.is_empty() {
+        refused_pods(job, pods, events)
+    } else {
+        let each: Option<Vec<Symptom>> = waiting.into_iter().map(|pod| of_pod(job, pod, events)).collect();
+        // The one that is given the most time: all of them have to outlast it.
+        each?.into_iter().max_by_key(|symptom| (symptom.course == Course::Tell, symptom.grace))
+    };
+    found.map(|symptom| Symptom { diagnosis: symptom.diagnosis.beside(pods, events), ..symptom })
+}
+
+fn of_pod(job: &JobView, pod: &PodView, events: &[EventView]) -> Option<Symptom> {
+    let about: Vec<&EventView> = events.iter().filter(|event| event.about == pod.uid).collect();
+    if let Some(lost) = lost(pod, &about) {
+        return Some(lost);
+    }
+    if pod.deleting {
+        return None;
+    }
+    if pod.placement != Placement::Placed {
+        return unplaced(pod, &about);
+    }
+    let waiting = pod.containers.iter().filter_map(|container| match &container.state {
+        ContainerState::Waiting(remark) => Some((container, remark)),
+        _ => None,
+    });
+    waiting
+        .filter_map(|(container, remark)| of_container(pod, container, remark))
+        .max_by_key(|symptom| symptom.grace)
+        .or_else(|| not_mounted(pod, &about))
+        .or_else(|| only_others_run(job, pod))
+}
+
+/// It has no node, in the scheduler's words. They come by an Event first, and are in the pod's status a moment later. What is gated
+/// (`SchedulingGated`) waits for somebody to open the gate, and is not stuck.
+fn unplaced(pod: &PodView, about: &[&EventView]) -> Option<Symptom> {
+    let event = latest(about, |event| event.reason == "FailedScheduling");
+    let message = match &pod.placement {
+        Placement::Placed => return None,
+        Placement::Refused(remark) if remark.reason != "Unschedulable" => return None,
+        Placement::Refused(remark) => &remark.message,
+        Placement::Unseen => match event {
+            Some(event) => &event.message,
+            None => "no scheduler has looked at it: is spec.schedulerName right?",
+        },
+    };
+    let summary = format!("pod {} fits on no node: {}", pod.name, shortened(message, MAX_MESSAGE));
+    Some(fails(JobError::Unschedulable, summary, NEW_NODE))
+}
+
+/// The node does not answer any more. The pod looks as it did when it was heard of last, but that the node controller has called it
+/// not ready, and gives no reason. (The Event alone may be an hour old, and the node long back.)
+fn lost(pod: &PodView, about: &[&EventView]) -> Option<Symptom> {
+    let disrupted = disrupted(pod).filter(|disrupted| disrupted.code == JobError::NodeLost);
+    let diagnosis = disrupted.or_else(|| {
+        pod.unready.as_ref().filter(|remark| remark.reason.is_empty())?;
+        let event = about.iter().find(|event| event.reason == "NodeNotReady")?;
+        let summary =
+            format!("the node of pod {} does not answer: {}", pod.name, shortened(&event.message, MAX_MESSAGE));
+        Some(Diagnosis::new(JobError::NodeLost, summary))
+    })?;
+    Some(Symptom { diagnosis, grace: INFRASTRUCTURE, course: Course::Fail })
+}
+
+/// Why a container waits. Many reasons pass at once (`ContainerCreating`), and a container that fails again and again
+/// (`CrashLoopBackOff`) is for the Job's own limit to end.
+fn of_container(pod: &PodView, container: &ContainerView, remark: &Remark) -> Option<Symptom> {
+    let message = shortened(&remark.message, MAX_MESSAGE);
+    let whose = format!("container {} of pod {}", container.name, pod.name);
+    let image = &container.image;
+    Some(match remark.reason.as_str() {
+        "InvalidImageName" => {
+            fails(JobError::InvalidImageName, format!("{whose} has an image that cannot be one: \"{image}\""), HOPELESS)
+        }
+        "ErrImageNeverPull" => {
+            let summary = format!("the image {image} of {whose} is not on the node, and imagePullPolicy is Never");
+            fails(JobError::ImagePullFailed, summary, MINUTE)
+        }
+        "ErrImagePull" | "ImagePullBackOff" | "RegistryUnavailable" | "ImageInspectError" => {
+            let summary = format!("the image {image} of {whose} cannot be pulled: {message}");
+            let symptom = fails(JobError::ImagePullFailed, summary, pull_grace(&remark.message));
+            let retryable = symptom.grace > DEPLOYMENT;
+            Symptom { diagnosis: Diagnosis { retryable, ..symptom.diagnosis }, ..symptom }
+        }
+        "CreateContainerConfigError" if names_config(&remark.message) => {
+            fails(JobError::ConfigMissing, format!("{whose} cannot be configured: {message}"), DEPLOYMENT)
+        }
+        "CreateContainerConfigError" => {
+            fails(JobError::ContainerNotStarted, format!("{whose} cannot be configured: {message}"), DEPLOYMENT)
+        }
+        "CreateContainerError" | "RunContainerError" | "PreStartHookError" | "PostStartHookError" => {
+            fails(JobError::ContainerNotStarted, format!("{whose} cannot be started: {message}"), DEPLOYMENT)
+        }
+        _ => return None,
+    })
+}
+
+/// How long an image may be absent. A registry that says no has understood the question; anything else may be its own trouble.
+fn pull_grace(message: &str) -> Duration {
+    let message = message.to_lowercase();
+    let says_no = [
+        "not found",
+        "manifest unknown",
+        "unauthorized",
+        "authorization failed",
+        "401",
+        "403",
+        "denied",
+        "no such host",
+    ];
+    // Docker Hub words it so when there were too many requests.
+    let busy = ["toomanyrequests", "too many requests", "429"];
+    if says_no.iter().any(|word| message.contains(word)) && !busy.iter().any(|word| message.contains(word)) {
+        DEPLOYMENT
+    } else {
+        INFRASTRUCTURE
+    }
+}
+
+/// What only Events tell: volumes, and the sandbox that the containers of a pod share.
+fn not_mounted(pod: &PodView, about: &[&EventView]) -> Option<Symptom> {
+    let last = latest(about, |event| {
+        let reasons = ["FailedMount", "FailedAttachVolume", "FailedMapVolume", "FailedCreatePodSandBox"];
+        event.is_warning && reasons.contains(&event.reason.as_str())
+    });
+    let last = last.filter(|_| !pod.has_run())?;
+    let message = shortened(&last.message, MAX_MESSAGE);
+    let (code, what, grace) = match last.reason.as_str() {
+        "FailedCreatePodSandBox" => (JobError::ContainerNotStarted, "cannot be started", INFRASTRUCTURE),
+        _ if names_config(&last.message) => (JobError::ConfigMissing, "has a volume that cannot be filled", DEPLOYMENT),
+        _ => (JobError::VolumeNotMounted, "has a volume that cannot be mounted", INFRASTRUCTURE),
+    };
+    Some(fails(code, format!("pod {} {what}: {message}", pod.name), grace))
+}
+
+/// Whether it is about a ConfigMap, a Secret or a key of one, in the kubelet's words: `configmap "x" not found`, `couldn't find key k in
+/// Secret ns/x`, `references non-existent secret key: k`, `failed to sync configmap cache: …`.
+fn names_config(message: &str) -> bool {
+    let objects = ["configmap \"", "secret \""];
+    let missing = message.contains("not found") && objects.iter().any(|object| message.contains(object));
+    let phrases = [
+        "couldn't find key",
+        "references non-existent config key",
+        "references non-existent secret key",
+        "failed to sync configmap cache",
+        "failed to sync secret cache",
+    ];
+    missing || phrases.iter().any(|phrase| message.contains(phrase))
+}
+
+fn latest<'a>(events: &[&'a EventView], fits: impl Fn(&EventView) -> bool) -> Option<&'a EventView> {
+    events.iter().copied().filter(|event| fits(event)).max_by(|a, b| a.last.cmp(&b.last))
+}
+
+/// The Job's work is done, and its pod is not. A container that admission has injected is a sidecar; so is whatever is not the
+/// container that is called the main one. Of two containers that the user wrote, nobody knows: that is told, not ended.
+fn only_others_run(job: &JobView, pod: &PodView) -> Option<Symptom> {
+    let has_ended = |container: &&ContainerView| matches!(container.state, ContainerState::Terminated(_));
+    let running: Vec<&str> = pod
+        .main_containers()
+        .filter(|container| container.state == ContainerState::Running)
+        .map(|container| container.name.as_str())
+        .collect();
+    let ended: Vec<&str> = pod.main_containers().filter(has_ended).map(|container| container.name.as_str()).collect();
+    let (first, _) = (ended.first()?, running.first()?);
+    let is_done = |name: &str| ended.contains(&name);
+    let others_done = job.containers.iter().all(|name| is_done(name));
+    let main_done = pod.default_container.as_deref().is_some_and(is_done);
+    let known = others_done || main_done;
+    let main = pod.default_container.as_deref().filter(|_| main_done).unwrap_or(first);
+    let summary = format!("container {main} of pod {} has ended, and {} runs on", pod.name, running.join(", "));
+    let diagnosis = Diagnosis::new(JobError::SidecarRunning, summary);
+    let (grace, course) = if known { (DEPLOYMENT, Course::Fail) } else { (INFRASTRUCTURE, Course::Tell) };
+    Some(Symptom { diagnosis, grace, course })
+}
+
+/// There is no pod, or none that has not ended: does somebody refuse the next one?
+fn refused_pods(job: &JobView, pods: &[PodView], events: &[EventView]) -> Option<Symptom> {
+    let newest = pods.iter().map(|pod| pod.created.as_str()).max().unwrap_or_default();
+    let events: Vec<&EventView> = events.iter().collect();
+    let refusal = latest(&events, |event| event.about == job.uid && event.reason == "FailedCreate");
+    // One from before the newest pod was overcome.
+    match refusal.filter(|refusal| refusal.last.as_str() > newest) {
+        Some(refusal) => {
+            let summary = format!("no pod can be made: {}", shortened(&refusal.message, MAX_MESSAGE));
+            let (grace, retryable) = if refusal.message.contains("exceeded quota") {
+                (QUOTA, true)
+            } else if refusal.message.contains("Internal error") {
+                // A webhook that does not answer, for example.
+                (INFRASTRUCTURE, true)
+            } else {
+                (MINUTE, false)
+            };
+            let symptom = fails(JobError::NoPods, summary, grace);
+            Some(Symptom { diagnosis: Diagnosis { retryable, ..symptom.diagnosis }, ..symptom })
+        }
+        None if pods.is_empty() => {
+            let summary = "no pod was ever made, and nobody says why: does the job controller run?".to_owned();
+            Some(fails(JobError::NoPods, summary, INFRASTRUCTURE))
+        }
+        // Between two attempts.
+        None => None,
+    }
+}
+
+fn fails(code: JobError, summary: String, grace: Duration) -> Symptom {
+    Symptom { diagnosis: Diagnosis::new(code, summary), grace, course: Course::Fail }
+}

@@ -1,0 +1,63 @@
+//! Looking at the pods of a Job that does not get going. A healthy Job is never looked at.
+
+use runjob_core::{
+    diagnosis::stuck::{self, Symptom},
+    event::EventView,
+    job::JobView,
+    pod::PodView,
+};
+use tokio::sync::Semaphore;
+use tracing::debug;
+
+use super::effects::Effects;
+
+/// The most Jobs that are looked at at a time: after a restart all that are pending are due at once.
+const MAX_LOOKS: usize = 8;
+
+/// What a look has shown.
+#[derive(Debug, Clone)]
+pub(super) struct Looked {
+    pub(super) pods: Vec<PodView>,
+    pub(super) events: Vec<EventView>,
+    pub(super) symptom: Option<Symptom>,
+}
+
+/// How many Jobs are looked at at a time.
+pub(super) struct Looks(Semaphore);
+
+impl Default for Looks {
+    fn default() -> Self {
+        Self(Semaphore::new(MAX_LOOKS))
+    }
+}
+
+impl Effects {
+    /// Lists the pods and, only where these do not say themselves what is wrong, Events. `None`: the API is away, or says no.
+    pub(super) async fn look(&self, view: &JobView) -> Option<Looked> {
+        // Closed only when the worker ends.
+        let _permit = self.looks.0.acquire().await.ok();
+        let pods = match self.cluster.pods(view).await {
+            Ok(pods) => pods,
+            Err(error) => {
+                debug!(%error, "unable to look at the pods of a Job that does not get going");
+                return None;
+            }
+        };
+        let events = self.events(view, &stuck::in_need_of_events(view, &pods)).await;
+        let symptom = stuck::symptom(view, &pods, &events);
+        debug!(pods = pods.len(), events = events.len(), symptom = ?symptom.as_ref().map(|it| it.diagnosis.code), "looked at the pods");
+        Some(Looked { pods, events, symptom })
+    }
+
+    /// The Events of these objects, as far as they can be had.
+    pub(super) async fn events(&self, view: &JobView, uids: &[String]) -> Vec<EventView> {
+        let mut events = Vec::new();
+        for uid in uids {
+            match self.cluster.events_of(&view.key.namespace, uid).await {
+                Ok(found) => events.extend(found.iter().map(EventView::of)),
+                Err(error) => debug!(%error, "unable to list Events; the diagnosis does without them"),
+            }
+        }
+        events
+    }
+}
