@@ -4,9 +4,11 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a test harness talks to whoever runs it")]
 
 mod endings;
+mod failures;
 mod gone;
 mod logs;
 mod requests;
+mod stuck;
 mod trouble;
 mod workflows;
 
@@ -67,6 +69,8 @@ async fn main() -> ExitCode {
     let all = [
         workflows::scenarios(),
         endings::scenarios(),
+        failures::scenarios(),
+        stuck::scenarios(),
         logs::scenarios(),
         requests::scenarios(),
         gone::scenarios(),
