@@ -210,7 +210,6 @@ fn sidecars() -> Vec<Scenario> {
             .succeeds([log("main", "done\n"), log("second", "done, too\n")])
             .leaves(Afterwards::Settled(1)),
         stuck("a native sidecar ends with the work", with_native_sidecar())
-            .not_on(Backend::Sandbox, "the sandbox does not end native sidecars")
             .succeeds([log("main", "done\n")])
             .leaves(Afterwards::Settled(1)),
     ]
