@@ -122,6 +122,7 @@ async fn is_seen(sight: &Sight, stage: &mut Stage) -> anyhow::Result<bool> {
         Sight::QuotaCounts => {
             stage.kube.list("resourcequotas").await?.iter().any(|quota| quota.pointer("/status/hard").is_some())
         }
+        Sight::Event(reason) => stage.kube.list("events").await?.iter().any(|event| event["reason"] == *reason),
         Sight::WorkerSays(words) => stage.log().contains(words),
     })
 }
@@ -140,6 +141,13 @@ async fn perform_act(act: &Act, stage: &mut Stage, executions: &mut Executions) 
         Act::StartAnother => {
             executions.other = Some(executions.first()?.another().await?);
             Ok(())
+        }
+        Act::LabelNamespace(label, value) => {
+            stage.kube.merge_namespace(&json!({"metadata": {"labels": {*label: value}}})).await
+        }
+        Act::EvictPod => {
+            let pod = stage.kube.list("pods").await?.pop().context("there is no pod")?;
+            stage.kube.evict(pod.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default()).await
         }
         Act::KillWorker => stage.kill_worker().await,
         Act::StartWorker => stage.start_worker(),

@@ -105,6 +105,8 @@ pub enum Sight {
     NoJob,
     /// Admission knows the quota.
     QuotaCounts,
+    /// Somebody has recorded an Event of this reason.
+    Event(&'static str),
     /// The worker's log says this.
     WorkerSays(&'static str),
 }
@@ -130,6 +132,10 @@ pub enum Act {
         /// The patch.
         patch: Value,
     },
+    /// Puts a label on the namespace.
+    LabelNamespace(&'static str, &'static str),
+    /// Evicts the Job's pod by the API, as `kubectl drain` does.
+    EvictPod,
     /// `StopExecution`.
     StopExecution,
     /// Starts another execution of the same machine, with the same input.

@@ -121,7 +121,7 @@ const DIAGNOSES: &[(&str, JobError, &[&str])] = &[
     ("must-not-run-as-root", JobError::ContainerNotStarted, &["runAsNonRoot"]),
     ("no-such-node", JobError::Unschedulable, &["node affinity"]),
     ("node-cordoned", JobError::Unschedulable, &["unschedulable"]),
-    ("node-deleted", JobError::BackoffLimitExceeded, &[]),
+    ("node-deleted", JobError::NodeLost, &["node no longer exists"]),
     ("node-lost", JobError::NodeLost, &[]),
     ("node-shutdown", JobError::NodeLost, &["shutdown"]),
     ("node-tainted", JobError::Unschedulable, &["untolerated taint"]),
