@@ -22,7 +22,7 @@ use crate::{
     arn::ActivityArn,
     job::JobView,
     log_options::LogOptions,
-    manifest::{RESERVED_PREFIX, metadata_mut},
+    manifest::{RESERVED_PREFIX, map_mut, metadata_mut},
     names::Group,
     owner::{OwnerKey, SpecHash},
     request::{Answer, OnStuck, OnTaskGone},
@@ -139,10 +139,10 @@ pub(crate) fn write(stamp: &Stamp, group: &Group, job: &mut Value) {
         spec.insert("ttlSecondsAfterFinished".into(), ttl.into());
     }
     let Some(metadata) = metadata_mut(job) else { return };
-    if let Some(labels) = sub_map(metadata, "labels") {
+    if let Some(labels) = map_mut(metadata, "labels") {
         labels.insert(GROUP.into(), group.as_str().into());
     }
-    let Some(annotations) = sub_map(metadata, "annotations") else { return };
+    let Some(annotations) = map_mut(metadata, "annotations") else { return };
     annotations.extend(written(stamp).into_iter().map(|(name, value)| (name.to_owned(), value.into())));
 }
 
@@ -168,14 +168,6 @@ fn written(stamp: &Stamp) -> Vec<(&'static str, String)> {
 /// The TTL that holds back the user's, if that is too short.
 fn held_ttl(stamp: &Stamp) -> Option<u64> {
     stamp.ttl.filter(|ttl| *ttl < HELD_TTL).map(|_| HELD_TTL)
-}
-
-fn sub_map<'m>(metadata: &'m mut Map<String, Value>, name: &str) -> Option<&'m mut Map<String, Value>> {
-    let entry = metadata.entry(name).or_insert(Value::Null);
-    if entry.is_null() {
-        *entry = Value::Object(Map::new());
-    }
-    entry.as_object_mut()
 }
 
 /// Reads what the metadata of a Job says.
