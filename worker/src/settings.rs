@@ -55,12 +55,16 @@ pub struct Settings {
     #[arg(long, env = "RUNJOB_HEARTBEAT_RATE", value_name = "RATE", default_value = "100/s", value_parser = rate)]
     pub heartbeat_rate: u32,
 
+    /// How long an unfinished Job with an `IdempotencyKey` is kept for the next attempt once its task is gone.
+    #[arg(long, env = "RUNJOB_REATTACH_GRACE", value_name = "DURATION", default_value = "2m", value_parser = duration)]
+    pub reattach_grace: Duration,
+
     /// The most pods of one Job whose logs are read.
     #[arg(long, env = "RUNJOB_MAX_LOG_PODS", value_name = "PODS", default_value_t = 100)]
     pub max_log_pods: usize,
 
     /// The longest that a Job may be stuck (no image, no node, no pod at all) before its task fails. [default: by what is wrong, from
-    /// nothing for an image's impossible name to 15 minutes for a node that is still to come]
+    /// 15 seconds for an image's impossible name to 15 minutes for a node that is still to come]
     #[arg(long, env = "RUNJOB_STUCK_GRACE", value_name = "DURATION", value_parser = duration)]
     pub stuck_grace: Option<Duration>,
 
@@ -188,6 +192,7 @@ mod tests {
         for flag in [
             "--heartbeat-interval=0s",
             "--heartbeat-rate=0/s",
+            "--reattach-grace=0s",
             "--pollers=0",
             "--max-in-flight=0",
             "--namespace=Bad_NS",

@@ -44,8 +44,22 @@ impl Api {
 
     /// Changes an object by a merge patch.
     pub(crate) async fn merge(&self, resource: &str, name: &str, patch: &Value) -> anyhow::Result<Value> {
-        let object = format!("{}/{name}", path(&self.namespace, resource));
-        self.ask(Method::PATCH, &object, Some(("application/merge-patch+json", patch))).await
+        self.merge_at(&format!("{}/{name}", path(&self.namespace, resource)), patch).await
+    }
+
+    /// Changes the namespace by a merge patch.
+    pub(crate) async fn merge_namespace(&self, patch: &Value) -> anyhow::Result<()> {
+        self.merge_at(&format!("/api/v1/namespaces/{}", self.namespace), patch).await.map(drop)
+    }
+
+    async fn merge_at(&self, place: &str, patch: &Value) -> anyhow::Result<Value> {
+        self.ask(Method::PATCH, place, Some(("application/merge-patch+json", patch))).await
+    }
+
+    /// Evicts a pod.
+    pub(crate) async fn evict(&self, pod: &str) -> anyhow::Result<()> {
+        let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}});
+        self.create_at(&format!("{}/{pod}/eviction", path(&self.namespace, "pods")), &eviction).await.map(drop)
     }
 
     /// Deletes an object, and what it owns.

@@ -83,6 +83,18 @@ impl JobRequest {
         self
     }
 
+    /// Sets a part of the pods' spec.
+    #[must_use]
+    pub fn with_pod(self, field: &str, value: impl Into<Value>) -> Self {
+        self.with(&format!("/Job/spec/template/spec/{field}"), value)
+    }
+
+    /// Sets a part of the container `main`.
+    #[must_use]
+    pub fn with_main(self, field: &str, value: impl Into<Value>) -> Self {
+        self.with_pod(&format!("containers/0/{field}"), value)
+    }
+
     /// Sets the namespace, unless the request names one.
     #[must_use]
     pub fn in_namespace(self, namespace: &str) -> Self {

@@ -86,6 +86,8 @@ pub enum Step {
     Until(Sight),
     /// Does it.
     Do(Act),
+    /// Waits for the end of the other execution, which has to be like this.
+    UntilOtherEnds(Ending),
 }
 
 /// Something that can be seen from outside.
@@ -103,6 +105,8 @@ pub enum Sight {
     NoJob,
     /// Admission knows the quota.
     QuotaCounts,
+    /// Somebody has recorded an Event of this reason.
+    Event(&'static str),
     /// The worker's log says this.
     WorkerSays(&'static str),
 }
@@ -128,8 +132,14 @@ pub enum Act {
         /// The patch.
         patch: Value,
     },
+    /// Puts a label on the namespace.
+    LabelNamespace(&'static str, &'static str),
+    /// Evicts the Job's pod by the API, as `kubectl drain` does.
+    EvictPod,
     /// `StopExecution`.
     StopExecution,
+    /// Starts another execution of the same machine, with the same input.
+    StartAnother,
     /// `kill -9` of the worker.
     KillWorker,
     /// Starts another worker.
@@ -282,6 +292,13 @@ impl Scenario {
     #[must_use]
     pub fn then(mut self, act: Act) -> Self {
         self.story.push(Step::Do(act));
+        self
+    }
+
+    /// The other execution has to end next, like this.
+    #[must_use]
+    pub fn until_other_ends(mut self, ending: Ending) -> Self {
+        self.story.push(Step::UntilOtherEnds(ending));
         self
     }
 

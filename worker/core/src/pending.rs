@@ -1,7 +1,8 @@
 //! The clock of a Job that has no ready pod: when its pods are looked at, and when what was found has lasted too long.
 //!
-//! A healthy Job has a ready pod before the first look, and costs nothing. The clock stops when a pod is ready or none is wanted,
-//! and begins anew after that. A restarted worker begins it anew, too.
+//! A healthy Job has a ready pod before the first look, and costs nothing. What the first look shows is taken to have been so from
+//! the start; what a later one shows, from then on. The clock stops when a pod is ready or none is wanted, and begins anew after
+//! that. A restarted worker begins it anew, too.
 
 use std::time::Duration;
 
@@ -11,16 +12,17 @@ use crate::{
     progress::{Moment, Stage},
 };
 
-/// How long a Job may be without a ready pod before its pods are looked at. A stuck Job is found within the grace of its symptom and
-/// this.
-pub const FIRST_LOOK: Duration = Duration::from_secs(5);
-/// The longest pause between two looks, as long as nothing is found.
+/// How long a Job may be without a ready pod before its pods are looked at: scheduling, pulling an image and the Job controller's own
+/// pace take seconds, and then nothing is wrong.
+pub const FIRST_LOOK: Duration = Duration::from_secs(15);
+/// The longest pause between two looks, as long as nothing is found. There may be many Jobs that wait for a node.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
 /// The clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pending {
     since: Moment,
+    looked: bool,
     look: Stage,
     suspicion: Option<Suspicion>,
     snapshot: Stage,
@@ -47,9 +49,11 @@ pub enum Finding {
 }
 
 impl Pending {
-    /// The clock starts.
-    pub fn since(now: Moment) -> Self {
-        Self { since: now, look: Stage::Again(Moment(now.0 + FIRST_LOOK)), suspicion: None, snapshot: Stage::Open }
+    /// The clock starts. If no symptom may last longer than `longest_grace`, the first look comes no later than that.
+    pub fn since(now: Moment, longest_grace: Option<Duration>) -> Self {
+        let first = longest_grace.map_or(FIRST_LOOK, |grace| grace.min(FIRST_LOOK));
+        let look = Stage::Again(Moment(now.0 + first));
+        Self { since: now, looked: false, look, suspicion: None, snapshot: Stage::Open }
     }
 
     /// How far the next look is.
@@ -86,9 +90,11 @@ impl Pending {
     /// Takes in what a look has shown: a symptom, and how long it may last.
     pub fn seen(&mut self, symptom: Option<(JobError, Course, Duration)>, now: Moment) -> Finding {
         let before = self.suspicion;
+        let begun = if self.looked { now } else { self.since };
+        self.looked = true;
         self.suspicion = symptom.map(|(code, course, grace)| match before {
             Some(same) if same.code == code => Suspicion { course, ..same },
-            _ => Suspicion { code, course, until: Moment(now.0 + grace), confirmed: false },
+            _ => Suspicion { code, course, until: Moment(begun.0 + grace), confirmed: false },
         });
         let finding = match &mut self.suspicion {
             Some(suspicion) if suspicion.confirmed => Finding::StillStuck,
@@ -105,7 +111,7 @@ impl Pending {
     /// Ever less often, but in time for what is suspected.
     fn next_look(&self, now: Moment) -> Moment {
         let age = now.0.saturating_sub(self.since.0);
-        let regular = Moment(now.0 + (age / 4).clamp(FIRST_LOOK, LONGEST_PAUSE));
+        let regular = Moment(now.0 + (age / 2).clamp(FIRST_LOOK, LONGEST_PAUSE));
         match self.suspicion {
             Some(suspicion) if !suspicion.confirmed => regular.min(suspicion.until),
             _ => regular,
@@ -129,7 +135,7 @@ mod tests {
 
     /// The moments of all looks until the Job is stuck, or an hour is over.
     fn looks(shows: impl Fn(Moment) -> Option<(JobError, Course, Duration)>) -> (Vec<u64>, Option<u64>) {
-        let mut pending = Pending::since(at(0));
+        let mut pending = Pending::since(at(0), None);
         let mut looks = Vec::new();
         while let Stage::Again(when) = pending.look()
             && when < at(3600)
@@ -143,22 +149,24 @@ mod tests {
     }
 
     #[test]
-    fn a_stuck_job_is_found_within_its_grace_and_five_seconds() {
+    fn a_stuck_job_is_found_when_its_grace_is_over() {
         let (_, found) = looks(|_| Some(symptom(JobError::ImagePullFailed)));
-        assert_eq!(found, Some(125));
+        assert_eq!(found, Some(GRACE.as_secs()));
     }
 
     #[test]
-    fn what_has_no_grace_is_found_at_the_first_look() {
-        let (looks, found) = looks(|_| Some((JobError::InvalidImageName, Course::Fail, Duration::ZERO)));
-        assert_eq!((looks, found), (vec![5], Some(5)));
+    fn what_has_no_longer_a_grace_is_found_at_the_first_look() {
+        let (looks, found) = looks(|_| Some((JobError::InvalidImageName, Course::Fail, FIRST_LOOK)));
+        assert_eq!((looks, found), (vec![15], Some(15)));
+        let impatient = Pending::since(at(0), Some(Duration::from_secs(3)));
+        assert_eq!(impatient.look(), Stage::Again(at(3)));
     }
 
     #[test]
     fn another_symptom_has_a_grace_of_its_own() {
         let (_, found) =
             looks(|now| Some(symptom(if now < at(100) { JobError::Unschedulable } else { JobError::ImagePullFailed })));
-        assert!((220..=250).contains(&found.unwrap()), "{found:?}");
+        assert!((220..=280).contains(&found.unwrap()), "{found:?}");
     }
 
     #[test]
@@ -170,14 +178,14 @@ mod tests {
     #[test]
     fn looks_become_rare_but_never_end() {
         let (looks, found) = looks(|_| None);
-        assert_eq!((looks[0], found), (5, None));
+        assert_eq!((looks[0], found), (15, None));
         assert!(looks.len() < 80, "{} looks in an hour", looks.len());
         assert!(looks.windows(2).all(|pair| pair[1] - pair[0] <= 60));
     }
 
     #[test]
     fn what_is_only_told_of_fails_nothing() {
-        let mut pending = Pending::since(at(0));
+        let mut pending = Pending::since(at(0), None);
         let told = Some((JobError::SidecarRunning, Course::Tell, Duration::ZERO));
         assert_eq!(pending.seen(told, at(5)), Finding::Stuck);
         assert_eq!(pending.seen(told, at(10)), Finding::StillStuck);

@@ -24,14 +24,25 @@ pub struct PodView {
     pub deleting: bool,
     /// Why it is not ready, if it is not: the condition `Ready`. Its kubelet gives a reason.
     pub unready: Option<Remark>,
-    /// Why it is on no node, if it is on none: the condition `PodScheduled`.
-    pub unscheduled: Option<Remark>,
+    /// Whether it has a node.
+    pub placement: Placement,
     /// What took it away: the condition `DisruptionTarget`.
     pub disruption: Option<Remark>,
     /// The container that its annotation `kubectl.kubernetes.io/default-container` calls the main one.
     pub default_container: Option<String>,
     /// Its containers, init containers first.
     pub containers: Vec<ContainerView>,
+}
+
+/// Whether a pod has a node: the condition `PodScheduled`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Placement {
+    /// It has.
+    Placed,
+    /// It has none, for this reason: `Unschedulable`, `SchedulingGated`.
+    Refused(Remark),
+    /// No scheduler has said anything yet.
+    Unseen,
 }
 
 /// A reason, for machines, and a message, for people.
@@ -112,7 +123,11 @@ impl PodView {
             created: at("/metadata/creationTimestamp"),
             deleting: pod.pointer("/metadata/deletionTimestamp").is_some_and(|time| !time.is_null()),
             unready: condition(pod, "Ready", "False"),
-            unscheduled: condition(pod, "PodScheduled", "False"),
+            placement: match condition(pod, "PodScheduled", "False") {
+                Some(remark) => Placement::Refused(remark),
+                None if condition(pod, "PodScheduled", "True").is_some() => Placement::Placed,
+                None => Placement::Unseen,
+            },
             disruption: condition(pod, "DisruptionTarget", "True"),
             default_container: main.and_then(Value::as_str).map(ToOwned::to_owned),
             containers,

@@ -27,6 +27,8 @@ pub struct Progress {
     pub settle: Stage,
     /// The deletion of a Job that nobody waits for.
     pub deletion: Stage,
+    /// Until when a Job with a key is kept for the next attempt, once its task is gone.
+    pub kept_until: Moment,
     /// When the Job was first seen with a `deletionTimestamp`.
     pub deleting_since: Option<Moment>,
     /// The clock of a Job without a ready pod.
@@ -36,10 +38,10 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Starts and stops the clock of a Job without a ready pod.
-    pub fn observe(&mut self, view: &JobView, now: Moment) {
+    /// Starts and stops the clock of a Job without a ready pod. `longest_grace`: the most that it may be stuck, if there is a bound.
+    pub fn observe(&mut self, view: &JobView, longest_grace: Option<Duration>, now: Moment) {
         let missing = view.phase == Phase::Active && !view.deleting && view.readiness == Readiness::NotReady;
-        self.pending = missing.then(|| self.pending.unwrap_or_else(|| Pending::since(now)));
+        self.pending = missing.then(|| self.pending.unwrap_or_else(|| Pending::since(now, longest_grace)));
     }
 }
 

@@ -1,5 +1,4 @@
-//! The Kubernetes API: a client, the shared watch, creates and patches, pods and their logs,
-//! Events. Nothing in here knows Step
+//! The Kubernetes API: a client, the shared watch, creates and patches, pods and their logs, Events. Nothing in here knows Step
 //! Functions.
 
 mod connection;

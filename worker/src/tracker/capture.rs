@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use futures::future::join_all;
 use runjob_core::{
     budget::{OUTPUT_LIMIT, shortened},
-    diagnosis::Diagnosis,
+    diagnosis::{Diagnosis, failed},
     event::EventView,
     failure::ErrorName,
     job::{JobView, Phase},
@@ -105,19 +105,17 @@ impl Effects {
                 return Captured { logs: (extent == Extent::PodsAndLogs).then_some(logs), ..Captured::default() };
             }
         };
-        // Before the pods go: their Events are found by the pods' UIDs.
-        let events = if capture.is_failing() && !pods.iter().any(PodView::has_run) {
-            self.events_in_need(view, &pods).await
-        } else {
-            Vec::new()
+        let logs = match extent {
+            Extent::Pods => None,
+            Extent::PodsAndLogs => Some(capture.read_logs(&pods).await),
         };
-        if extent == Extent::Pods {
-            return Captured { pods, events, ..Captured::default() };
-        }
-        let logs = capture.read_logs(&pods).await;
         debug!(pods = pods.len(), "the logs are read");
-        let pods = if capture.is_failing() { capture.ended(pods).await } else { pods };
-        Captured { pods, events, logs: Some(logs), stuck: None }
+        if !capture.is_failing() {
+            return Captured { pods, logs, ..Captured::default() };
+        }
+        let pods = if extent == Extent::Pods { pods } else { capture.ended(pods).await };
+        let events = self.events(view, &failed::in_need_of_events(view, &pods)).await;
+        Captured { pods, events, logs, stuck: None }
     }
 
     /// Reads what there is of the logs of a Job that is stuck.

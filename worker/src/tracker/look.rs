@@ -43,17 +43,17 @@ impl Effects {
                 return None;
             }
         };
-        let events = self.events_in_need(view, &pods).await;
+        let events = self.events(view, &stuck::in_need_of_events(view, &pods)).await;
         let symptom = stuck::symptom(view, &pods, &events);
         debug!(pods = pods.len(), events = events.len(), symptom = ?symptom.as_ref().map(|it| it.diagnosis.code), "looked at the pods");
         Some(Looked { pods, events, symptom })
     }
 
-    /// The Events without which nobody knows what is wrong.
-    pub(super) async fn events_in_need(&self, view: &JobView, pods: &[PodView]) -> Vec<EventView> {
+    /// The Events of these objects, as far as they can be had.
+    pub(super) async fn events(&self, view: &JobView, uids: &[String]) -> Vec<EventView> {
         let mut events = Vec::new();
-        for uid in stuck::in_need_of_events(view, pods) {
-            match self.cluster.events_of(&view.key.namespace, &uid).await {
+        for uid in uids {
+            match self.cluster.events_of(&view.key.namespace, uid).await {
                 Ok(found) => events.extend(found.iter().map(EventView::of)),
                 Err(error) => debug!(%error, "unable to list Events; the diagnosis does without them"),
             }

@@ -9,7 +9,7 @@ use std::{
 use runjob_core::{
     diagnosis::Diagnosis,
     job::JobView,
-    ledger::Stamp,
+    ledger::{OwnedBy, Stamp},
     lifecycle::{DELETION_PATIENCE, Decision, Effect, step},
     names::JobKey,
     pending::{Finding, Pending},
@@ -22,6 +22,7 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
+use tracing::info;
 
 use super::{
     capture::Captured,
@@ -55,6 +56,8 @@ pub(super) struct Entry {
     pub(super) captured: Arc<Captured>,
     /// The scope that it was last seen in, and the number of that scope's list.
     pub(super) seen: (Scope, u64),
+    /// The most that it may be stuck, if there is a bound.
+    longest_grace: Option<Duration>,
     object: Option<(Arc<Value>, OwnedSemaphorePermit)>,
     ended: Option<Instant>,
     /// Cancelled when the Job has ended: logs that are being followed have their end in sight then.
@@ -62,13 +65,14 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub(super) fn new(stamp: Arc<Stamp>, view: JobView, seen: (Scope, u64)) -> Self {
+    pub(super) fn new(stamp: Arc<Stamp>, view: JobView, seen: (Scope, u64), longest_grace: Option<Duration>) -> Self {
         Self {
             stamp,
             view,
             progress: Progress::default(),
             captured: Arc::default(),
             seen,
+            longest_grace,
             object: None,
             ended: None,
             job_ended: CancellationToken::new(),
@@ -84,7 +88,7 @@ impl Entry {
             self.ended = Some(Instant::now());
             self.job_ended.cancel();
         }
-        self.progress.observe(&view, clock.now());
+        self.progress.observe(&view, self.longest_grace, clock.now());
         self.view = view;
         self.object = object.and_then(|object| Some((object, holds.clone().try_acquire_owned().ok()?)));
     }
@@ -121,10 +125,10 @@ impl Entry {
     }
 
     /// Takes in what a look at the pods has shown, and says whether the Job is stuck, if that is news.
-    pub(super) fn looked(&mut self, looked: Looked, longest_grace: Option<Duration>, now: Moment) -> Option<Diagnosis> {
+    pub(super) fn looked(&mut self, looked: Looked, now: Moment) -> Option<Diagnosis> {
         let pending = self.progress.pending.as_mut()?;
         let symptom = looked.symptom.as_ref().map(|symptom| {
-            let grace = longest_grace.map_or(symptom.grace, |longest| longest.min(symptom.grace));
+            let grace = self.longest_grace.map_or(symptom.grace, |longest| longest.min(symptom.grace));
             (symptom.diagnosis.code, symptom.course, grace)
         });
         let finding = pending.seen(symptom, now);
@@ -132,6 +136,14 @@ impl Entry {
         self.captured =
             Arc::new(Captured { pods: looked.pods, events: looked.events, logs: None, stuck: Some(diagnosis.clone()) });
         Some(diagnosis)
+    }
+
+    /// Takes in the logs of a stuck Job, unless it has got going in the meantime: then they are old.
+    pub(super) fn snapped(&mut self, captured: Captured) {
+        if let Some(pending) = self.progress.pending.as_mut().filter(|pending| pending.snapshot() == Stage::Running) {
+            pending.snapped(Stage::Done);
+            self.captured = Arc::new(captured);
+        }
     }
 
     /// What carrying out a decision needs to know.
@@ -152,17 +164,33 @@ impl Entry {
         Work { view: self.view.clone(), stamp: self.stamp.clone(), kind }
     }
 
+    /// Nobody waits for the Job any more. One with a key is kept for the next attempt until then.
+    pub(super) fn lost(&mut self, kept_until: Moment) {
+        if self.progress.token == TokenState::Gone {
+            return;
+        }
+        self.progress.token = TokenState::Gone;
+        self.progress.kept_until = kept_until;
+        if self.is_of_key() {
+            info!(job = %self.view.key, "the task is gone; its Job is kept for a while, for the next with its key");
+        }
+    }
+
+    fn is_of_key(&self) -> bool {
+        self.stamp.options.owned_by == OwnedBy::Key
+    }
+
     /// The task is answered, or nobody takes an answer.
-    pub(super) fn replied(&mut self, delivery: Delivery, clock: Clock, metrics: &Metrics) {
+    pub(super) fn replied(&mut self, delivery: Delivery, clock: Clock, kept_until: Moment, metrics: &Metrics) {
         self.progress.reply = Stage::Done;
         self.captured = Arc::default();
         if let (Delivery::Accepted, Some(ended)) = (delivery, self.ended) {
             metrics.completed(ended.elapsed());
         }
-        if delivery == Delivery::NotOurs && !self.view.phase.is_final() {
-            // Nobody waits for a Job that still runs: its token has died, that is all.
+        if delivery == Delivery::NotOurs && (!self.view.phase.is_final() || self.is_of_key()) {
+            // Nobody waits for a Job that still runs, or that the next attempt asks for: its token has died, that is all.
             self.progress.reply = Stage::Again(clock.now());
-            self.progress.token = TokenState::Gone;
+            self.lost(kept_until);
         }
     }
 
@@ -214,9 +242,10 @@ impl Table {
         self.tokens.get(token).cloned()
     }
 
-    /// Whether logs were captured that are not reported yet.
+    /// Whether logs were captured that are still to be reported.
     pub(super) fn has_captures(&self) -> bool {
-        self.entries.values().any(|entry| entry.progress.capture != Stage::Open && entry.progress.reply != Stage::Done)
+        let waiting = |progress: &Progress| progress.token == TokenState::Alive && progress.reply != Stage::Done;
+        self.entries.values().any(|entry| entry.progress.capture != Stage::Open && waiting(&entry.progress))
     }
 
     /// Gives the entry that this one replaces.

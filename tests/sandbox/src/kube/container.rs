@@ -278,9 +278,7 @@ fn hindered(pod: &PodRun, slot: Slot, obstacle: &Obstacle) {
     let image = pod.view().container(slot).map(|view| view.image.clone()).unwrap_or_default();
     match obstacle {
         Obstacle::Image => {
-            let why = format!(
-                "failed to pull and unpack image \"{image}\": failed to resolve reference \"{image}\": not found"
-            );
+            let why = not_found(&image);
             pod.note(&Note::normal("Pulling", format!("Pulling image \"{image}\"")));
             pod.note(&Note::warning("Failed", format!("Failed to pull image \"{image}\": {why}")));
             pod.note(&Note::warning("Failed", "Error: ErrImagePull"));
@@ -301,6 +299,11 @@ fn still_hindered(pod: &PodRun, slot: Slot, obstacle: &Obstacle) {
     let image = pod.view().container(slot).map(|view| view.image.clone()).unwrap_or_default();
     pod.note(&Note::normal("BackOff", format!("Back-off pulling image \"{image}\"")));
     pod.note(&Note::warning("Failed", "Error: ImagePullBackOff"));
-    let message = format!("Back-off pulling image \"{image}\"");
+    // The kubelet says between two attempts, too, what went wrong with the last one.
+    let message = format!("Back-off pulling image \"{image}\": ErrImagePull: {}", not_found(&image));
     pod.change(slot, |view| view.stage = Stage::waiting("ImagePullBackOff", Some(message)));
+}
+
+fn not_found(image: &str) -> String {
+    format!("failed to pull and unpack image \"{image}\": failed to resolve reference \"{image}\": {image}: not found")
 }

@@ -4,9 +4,12 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a test harness talks to whoever runs it")]
 
 mod endings;
+mod failures;
 mod gone;
+mod keys;
 mod logs;
 mod requests;
+mod stuck;
 mod trouble;
 mod workflows;
 
@@ -67,9 +70,12 @@ async fn main() -> ExitCode {
     let all = [
         workflows::scenarios(),
         endings::scenarios(),
+        failures::scenarios(),
+        stuck::scenarios(),
         logs::scenarios(),
         requests::scenarios(),
         gone::scenarios(),
+        keys::scenarios(),
         trouble::scenarios(),
     ];
     let all: Vec<Scenario> = all.into_iter().flatten().collect();

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     budget::shortened,
+    event::EventView,
     pod::{ContainerState, ContainerView, PodView, Termination},
 };
 
@@ -15,6 +16,8 @@ pub(super) struct End<'a> {
     pub(super) pod: &'a PodView,
     pub(super) container: &'a ContainerView,
     pub(super) termination: &'a Termination,
+    /// Who in Kubernetes had reason to end the container, if somebody had.
+    orderer: Option<&'a str>,
 }
 
 impl End<'_> {
@@ -39,7 +42,7 @@ impl End<'_> {
             }
             (126, _) => Some("the command is not executable: look at its mode and its architecture"),
             (127, _) => Some("the command was not found: is it in the image, and on its PATH?"),
-            (137, reason) if reason != "OOMKilled" && self.orderer().is_none() => Some(
+            (137, reason) if reason != "OOMKilled" && self.orderer.is_none() => Some(
                 "nobody in Kubernetes ordered that SIGKILL: the program did it itself, a process of it ran out of memory, or somebody on \
                  the node did",
             ),
@@ -47,22 +50,12 @@ impl End<'_> {
         }
     }
 
-    /// Who in Kubernetes had reason to end the container, if somebody had.
-    fn orderer(&self) -> Option<&str> {
-        match (&self.pod.disruption, self.pod.deleting) {
-            (Some(disruption), _) => Some(&disruption.reason),
-            (None, true) => Some("the deletion of its pod"),
-            (None, false) if !self.pod.reason.reason.is_empty() => Some(&self.pod.reason.reason),
-            (None, false) => None,
-        }
-    }
-
     /// `container main of pod x-1 ended with exit code 137 (SIGKILL, ordered by PreemptionByScheduler)`.
     pub(super) fn sentence(&self) -> String {
-        let Self { pod, container, termination } = self;
+        let Self { pod, container, termination, .. } = self;
         let mut sentence =
             format!("container {} of pod {} ended with exit code {}", container.name, pod.name, termination.exit_code);
-        match (self.signal().map(signal_name), self.orderer()) {
+        match (self.signal().map(signal_name), self.orderer) {
             (Some(signal), Some(orderer)) if termination.was_ordered() => {
                 sentence.push_str(&format!(" ({signal}, ordered by {orderer})"));
             }
@@ -95,12 +88,37 @@ impl End<'_> {
     }
 }
 
+/// Who in Kubernetes had reason to end a pod's containers, if somebody had.
+fn orderer<'a>(pod: &'a PodView, events: &[EventView]) -> Option<&'a str> {
+    let about = |event: &&EventView| event.about == pod.uid;
+    let probe = |event: &EventView| event.reason == "Unhealthy" && event.message.starts_with("Liveness probe failed");
+    match (&pod.disruption, pod.deleting, pod.reason.reason.as_str()) {
+        (Some(disruption), ..) => Some(&disruption.reason),
+        (None, true, _) => Some("the deletion of its pod"),
+        (None, false, "") if events.iter().filter(about).any(probe) => Some("its failing liveness probe"),
+        (None, false, "") if events.iter().filter(about).any(|event| event.reason == "Killing") => Some("its kubelet"),
+        (None, false, "") => None,
+        (None, false, reason) => Some(reason),
+    }
+}
+
+/// The pods whose Events say who has killed their containers: those that were killed, and nobody knows by whom.
+pub(super) fn killed(pods: &[PodView]) -> impl Iterator<Item = &PodView> {
+    let killed = |pod: &&PodView| {
+        let ends = ends(std::slice::from_ref(pod), &[]);
+        ends.iter().any(|end| end.termination.was_ordered() && end.orderer.is_none())
+    };
+    newest_first(pods).into_iter().filter(killed)
+}
+
 /// The ends of all containers, those that failed first, later pods before earlier ones.
-pub(super) fn ends(pods: &[PodView]) -> Vec<End<'_>> {
+pub(super) fn ends<'a>(pods: &'a [PodView], events: &[EventView]) -> Vec<End<'a>> {
     let mut ends: Vec<End<'_>> = newest_first(pods)
         .into_iter()
         .flat_map(|pod| pod.containers.iter().map(move |container| (pod, container)))
-        .filter_map(|(pod, container)| Some(End { pod, container, termination: end(container)? }))
+        .filter_map(|(pod, container)| {
+            Some(End { pod, container, termination: end(container)?, orderer: orderer(pod, events) })
+        })
         .collect();
     ends.sort_by_key(|end| !end.is_failure());
     ends

@@ -4,13 +4,16 @@
 
 use super::{
     Diagnosis,
-    ends::{End, ends, newest_first},
+    ends::{End, ends, killed, newest_first},
     stuck,
 };
 use crate::{budget::shortened, event::EventView, failure::JobError, job::JobView, pod::PodView};
 
 /// The longest message of a condition that is quoted, in characters.
 const MAX_MESSAGE: usize = 512;
+
+/// The most pods whose Events are asked for.
+const MAX_KILLED: usize = 2;
 
 /// What the Job's own status says of its failure.
 #[derive(Debug, Clone, Copy)]
@@ -23,9 +26,18 @@ pub struct Failure<'a> {
     pub failed_indexes: Option<&'a str>,
 }
 
+/// The objects whose Events say more than the pods do: those of a Job that never got going, and of pods that somebody killed.
+pub fn in_need_of_events(job: &JobView, pods: &[PodView]) -> Vec<String> {
+    if pods.iter().any(PodView::has_run) {
+        killed(pods).take(MAX_KILLED).map(|pod| pod.uid.clone()).collect()
+    } else {
+        stuck::in_need_of_events(job, pods)
+    }
+}
+
 /// Why a Job that failed did so.
 pub fn diagnose(job: &JobView, failure: Failure<'_>, pods: &[PodView], events: &[EventView]) -> Diagnosis {
-    better(job, failure, pods, events).unwrap_or_else(|| by_condition(failure, pods)).beside(pods, events)
+    better(job, failure, pods, events).unwrap_or_else(|| by_condition(failure, pods, events)).beside(pods, events)
 }
 
 /// What the pods say better than the condition does.
@@ -34,7 +46,9 @@ fn better(job: &JobView, failure: Failure<'_>, pods: &[PodView], events: &[Event
     match JobError::of_condition(failure.reason) {
         // Time ran out: that is so, whatever happened before. Unless nothing ever ran: then the question is why.
         JobError::DeadlineExceeded => {
-            let never_ran = !pods.iter().any(PodView::has_run);
+            // Pods that have been deleted by now may have run.
+            let all_known = !pods.is_empty() || job.ended_pods == 0;
+            let never_ran = all_known && !pods.iter().any(PodView::has_run);
             let stuck = never_ran.then(|| stuck::symptom(job, pods, events)).flatten()?;
             let summary = format!("{} (until spec.activeDeadlineSeconds ran out)", stuck.diagnosis.summary);
             Some(Diagnosis { summary, ..stuck.diagnosis })
@@ -53,7 +67,7 @@ fn better(job: &JobView, failure: Failure<'_>, pods: &[PodView], events: &[Event
 
 /// A pod that is lost counts as failed once its deletion is through.
 fn has_failed(pod: &PodView) -> bool {
-    pod.has_failed() || pod.disruption.is_some() || ends(std::slice::from_ref(pod)).iter().any(End::is_failure)
+    pod.has_failed() || pod.disruption.is_some() || ends(std::slice::from_ref(pod), &[]).iter().any(End::is_failure)
 }
 
 /// What a pod itself says of its end, if it says more than an exit code.
@@ -61,7 +75,7 @@ fn of_pod(pod: &PodView) -> Option<Diagnosis> {
     if let Some(disrupted) = disrupted(pod) {
         return Some(disrupted);
     }
-    let ends = ends(std::slice::from_ref(pod));
+    let ends = ends(std::slice::from_ref(pod), &[]);
     let end = ends.iter().find(|end| end.is_out_of_memory())?;
     let limit = end.container.memory_limit.as_deref().map_or_else(
         || "while its node, or a limit above it, was out of memory".to_owned(),
@@ -73,20 +87,21 @@ fn of_pod(pod: &PodView) -> Option<Diagnosis> {
 
 /// Who took the pod away, if somebody did.
 pub(super) fn disrupted(pod: &PodView) -> Option<Diagnosis> {
-    let (code, remark) = match (&pod.disruption, pod.reason.reason.as_str()) {
-        (Some(disruption), _) => {
+    // The pod's own reason is the kubelet's, which puts one condition on whatever it ends (`TerminationByKubelet`).
+    let (code, remark) = match (pod.reason.reason.as_str(), &pod.disruption) {
+        ("Evicted", _) => (JobError::Evicted, &pod.reason),
+        ("Preempting", _) => (JobError::Preempted, &pod.reason),
+        ("NodeLost" | "NodeShutdown" | "Shutdown" | "Terminated", _) => (JobError::NodeLost, &pod.reason),
+        (_, Some(disruption)) => {
             let code = match disruption.reason.as_str() {
                 "PreemptionByScheduler" => JobError::Preempted,
                 "DeletionByTaintManager" | "DeletionByPodGC" => JobError::NodeLost,
-                // `EvictionByEvictionAPI`, `TerminationByKubelet`, and what may come.
+                // `EvictionByEvictionAPI`, and what may come.
                 _ => JobError::Evicted,
             };
             (code, disruption)
         }
-        (None, "Evicted") => (JobError::Evicted, &pod.reason),
-        (None, "Preempting") => (JobError::Preempted, &pod.reason),
-        (None, "NodeLost" | "NodeShutdown" | "Shutdown" | "Terminated") => (JobError::NodeLost, &pod.reason),
-        _ => return None,
+        (_, None) => return None,
     };
     let what = match code {
         JobError::Preempted => "had to make room for another pod",
@@ -97,7 +112,7 @@ pub(super) fn disrupted(pod: &PodView) -> Option<Diagnosis> {
     Some(Diagnosis::new(code, summary))
 }
 
-fn by_condition(failure: Failure<'_>, pods: &[PodView]) -> Diagnosis {
+fn by_condition(failure: Failure<'_>, pods: &[PodView], events: &[EventView]) -> Diagnosis {
     let code = JobError::of_condition(failure.reason);
     let mut summary = match code {
         JobError::Failed => format!("the Job failed: {}", failure.reason),
@@ -109,10 +124,15 @@ fn by_condition(failure: Failure<'_>, pods: &[PodView]) -> Diagnosis {
     if let Some(indexes) = failure.failed_indexes.filter(|indexes| !indexes.is_empty()) {
         summary.push_str(&format!("; failed indexes: {}", shortened(indexes, MAX_MESSAGE)));
     }
-    let ends = ends(pods);
+    let ends = ends(pods, events);
     let end = ends.iter().find(|end| end.is_failure());
-    if let Some(end) = end {
-        summary.push_str(&format!("; {}", end.sentence()));
+    let deleted = newest_first(pods).into_iter().find(|pod| pod.deleting);
+    match (end, deleted) {
+        (Some(end), _) => summary.push_str(&format!("; {}", end.sentence())),
+        (None, Some(pod)) if code == JobError::BackoffLimitExceeded => {
+            summary.push_str(&format!("; somebody deleted pod {} before it had ended", pod.name));
+        }
+        _ => {}
     }
     let diagnosis = Diagnosis::new(code, summary);
     match end.and_then(End::hint) {
@@ -231,6 +251,7 @@ mod tests {
         let mut waiting =
             a_pod("x-1", &json!({"state": {"waiting": {"reason": "ErrImagePull", "message": "not found"}}}));
         waiting["status"]["phase"] = json!("Pending");
+        waiting["status"]["conditions"] = json!([{"type": "PodScheduled", "status": "True"}]);
         let diagnosis = told("DeadlineExceeded", &[PodView::of(&waiting)]);
         assert_eq!(diagnosis.code, JobError::ImagePullFailed);
         assert!(diagnosis.summary.ends_with("(until spec.activeDeadlineSeconds ran out)"), "{}", diagnosis.summary);

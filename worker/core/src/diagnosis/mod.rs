@@ -7,6 +7,8 @@
 mod ends;
 pub mod failed;
 pub mod stuck;
+#[cfg(test)]
+mod tests;
 
 use serde_json::{Value, json};
 
@@ -50,7 +52,7 @@ impl Diagnosis {
         warnings.sort_by(|a, b| a.last.cmp(&b.last));
         let latest = warnings.into_iter().rev().take(MAX_EVENTS).rev();
         Self {
-            containers: ends(pods).iter().take(MAX_CONTAINERS).map(ends::End::to_json).collect(),
+            containers: ends(pods, events).iter().take(MAX_CONTAINERS).map(ends::End::to_json).collect(),
             events: latest.map(EventView::to_json).collect(),
             ..self
         }

@@ -12,7 +12,8 @@ use crate::{
     event::EventView,
     failure::JobError,
     job::JobView,
-    pod::{ContainerState, ContainerView, PodView, Remark},
+    pending::FIRST_LOOK,
+    pod::{ContainerState, ContainerView, Placement, PodView, Remark},
 };
 
 /// The longest message that a summary quotes, in characters.
@@ -20,7 +21,8 @@ const MAX_MESSAGE: usize = 512;
 /// The most pods whose Events are asked for.
 const MAX_PODS: usize = 3;
 
-const NO_GRACE: Duration = Duration::ZERO;
+/// Nothing will heal it.
+const HOPELESS: Duration = FIRST_LOOK;
 const MINUTE: Duration = Duration::from_mins(1);
 /// What is deployed beside the Job may come after it.
 const DEPLOYMENT: Duration = Duration::from_mins(2);
@@ -53,7 +55,8 @@ pub enum Course {
 
 /// The objects whose Events are needed to say what is wrong: their UIDs. Most pods say it themselves.
 pub fn in_need_of_events(job: &JobView, pods: &[PodView]) -> Vec<String> {
-    let silent = pods.iter().filter(|pod| !pod.has_ended() && of_pod(job, pod, &[]).is_none());
+    let says_it = |pod: &PodView| pod.placement != Placement::Unseen && of_pod(job, pod, &[]).is_some();
+    let silent = pods.iter().filter(|pod| !pod.has_ended() && !says_it(pod));
     let mut wanted: Vec<String> = silent.take(MAX_PODS).map(|pod| pod.uid.clone()).collect();
     if pods.iter().all(PodView::has_ended) {
         wanted.push(job.uid.clone());
@@ -82,9 +85,8 @@ fn of_pod(job: &JobView, pod: &PodView, events: &[EventView]) -> Option<Symptom>
     if pod.deleting {
         return None;
     }
-    if let Some(remark) = pod.unscheduled.as_ref().filter(|remark| remark.reason == "Unschedulable") {
-        let summary = format!("pod {} fits on no node: {}", pod.name, shortened(&remark.message, MAX_MESSAGE));
-        return Some(fails(JobError::Unschedulable, summary, NEW_NODE));
+    if pod.placement != Placement::Placed {
+        return unplaced(pod, &about);
     }
     let waiting = pod.containers.iter().filter_map(|container| match &container.state {
         ContainerState::Waiting(remark) => Some((container, remark)),
@@ -95,6 +97,23 @@ fn of_pod(job: &JobView, pod: &PodView, events: &[EventView]) -> Option<Symptom>
         .max_by_key(|symptom| symptom.grace)
         .or_else(|| not_mounted(pod, &about))
         .or_else(|| only_others_run(job, pod))
+}
+
+/// It has no node, in the scheduler's words. They come by an Event first, and are in the pod's status a moment later. What is gated
+/// (`SchedulingGated`) waits for somebody to open the gate, and is not stuck.
+fn unplaced(pod: &PodView, about: &[&EventView]) -> Option<Symptom> {
+    let event = latest(about, |event| event.reason == "FailedScheduling");
+    let message = match &pod.placement {
+        Placement::Placed => return None,
+        Placement::Refused(remark) if remark.reason != "Unschedulable" => return None,
+        Placement::Refused(remark) => &remark.message,
+        Placement::Unseen => match event {
+            Some(event) => &event.message,
+            None => "no scheduler has looked at it: is spec.schedulerName right?",
+        },
+    };
+    let summary = format!("pod {} fits on no node: {}", pod.name, shortened(message, MAX_MESSAGE));
+    Some(fails(JobError::Unschedulable, summary, NEW_NODE))
 }
 
 /// The node does not answer any more. The pod looks as it did when it was heard of last, but that the node controller has called it
@@ -119,7 +138,7 @@ fn of_container(pod: &PodView, container: &ContainerView, remark: &Remark) -> Op
     let image = &container.image;
     Some(match remark.reason.as_str() {
         "InvalidImageName" => {
-            fails(JobError::InvalidImageName, format!("{whose} has an image that cannot be one: \"{image}\""), NO_GRACE)
+            fails(JobError::InvalidImageName, format!("{whose} has an image that cannot be one: \"{image}\""), HOPELESS)
         }
         "ErrImageNeverPull" => {
             let summary = format!("the image {image} of {whose} is not on the node, and imagePullPolicy is Never");
@@ -131,8 +150,11 @@ fn of_container(pod: &PodView, container: &ContainerView, remark: &Remark) -> Op
             let retryable = symptom.grace > DEPLOYMENT;
             Symptom { diagnosis: Diagnosis { retryable, ..symptom.diagnosis }, ..symptom }
         }
-        "CreateContainerConfigError" => {
+        "CreateContainerConfigError" if names_config(&remark.message) => {
             fails(JobError::ConfigMissing, format!("{whose} cannot be configured: {message}"), DEPLOYMENT)
+        }
+        "CreateContainerConfigError" => {
+            fails(JobError::ContainerNotStarted, format!("{whose} cannot be configured: {message}"), DEPLOYMENT)
         }
         "CreateContainerError" | "RunContainerError" | "PreStartHookError" | "PostStartHookError" => {
             fails(JobError::ContainerNotStarted, format!("{whose} cannot be started: {message}"), DEPLOYMENT)
@@ -165,40 +187,37 @@ fn pull_grace(message: &str) -> Duration {
 
 /// What only Events tell: volumes, and the sandbox that the containers of a pod share.
 fn not_mounted(pod: &PodView, about: &[&EventView]) -> Option<Symptom> {
-    let trouble = about.iter().filter(|event| {
-        event.is_warning
-            && matches!(
-                event.reason.as_str(),
-                "FailedMount" | "FailedAttachVolume" | "FailedMapVolume" | "FailedCreatePodSandBox"
-            )
+    let last = latest(about, |event| {
+        let reasons = ["FailedMount", "FailedAttachVolume", "FailedMapVolume", "FailedCreatePodSandBox"];
+        event.is_warning && reasons.contains(&event.reason.as_str())
     });
-    let last = trouble.max_by(|a, b| a.last.cmp(&b.last)).filter(|_| !pod.has_run())?;
+    let last = last.filter(|_| !pod.has_run())?;
     let message = shortened(&last.message, MAX_MESSAGE);
-    Some(match last.reason.as_str() {
-        "FailedCreatePodSandBox" => fails(
-            JobError::ContainerNotStarted,
-            format!("pod {} cannot be started: {message}", pod.name),
-            INFRASTRUCTURE,
-        ),
-        "FailedMount" if names_config(&last.message) => fails(
-            JobError::ConfigMissing,
-            format!("a volume of pod {} cannot be filled: {message}", pod.name),
-            DEPLOYMENT,
-        ),
-        _ => fails(
-            JobError::VolumeNotMounted,
-            format!("a volume of pod {} cannot be mounted: {message}", pod.name),
-            INFRASTRUCTURE,
-        ),
-    })
+    let (code, what, grace) = match last.reason.as_str() {
+        "FailedCreatePodSandBox" => (JobError::ContainerNotStarted, "cannot be started", INFRASTRUCTURE),
+        _ if names_config(&last.message) => (JobError::ConfigMissing, "has a volume that cannot be filled", DEPLOYMENT),
+        _ => (JobError::VolumeNotMounted, "has a volume that cannot be mounted", INFRASTRUCTURE),
+    };
+    Some(fails(code, format!("pod {} {what}: {message}", pod.name), grace))
 }
 
-/// `configmap "x" not found`, `secret "x" not found`, `references non-existent config key: k`, `references non-existent secret key: k`.
+/// Whether it is about a ConfigMap, a Secret or a key of one, in the kubelet's words: `configmap "x" not found`, `couldn't find key k in
+/// Secret ns/x`, `references non-existent secret key: k`, `failed to sync configmap cache: …`.
 fn names_config(message: &str) -> bool {
-    let missing = message.contains("not found") && (message.contains("configmap \"") || message.contains("secret \""));
-    missing
-        || message.contains("references non-existent config key")
-        || message.contains("references non-existent secret key")
+    let objects = ["configmap \"", "secret \""];
+    let missing = message.contains("not found") && objects.iter().any(|object| message.contains(object));
+    let phrases = [
+        "couldn't find key",
+        "references non-existent config key",
+        "references non-existent secret key",
+        "failed to sync configmap cache",
+        "failed to sync secret cache",
+    ];
+    missing || phrases.iter().any(|phrase| message.contains(phrase))
+}
+
+fn latest<'a>(events: &[&'a EventView], fits: impl Fn(&EventView) -> bool) -> Option<&'a EventView> {
+    events.iter().copied().filter(|event| fits(event)).max_by(|a, b| a.last.cmp(&b.last))
 }
 
 /// The Job's work is done, and its pod is not. A container that admission has injected is a sidecar; so is whatever is not the
@@ -226,14 +245,22 @@ fn only_others_run(job: &JobView, pod: &PodView) -> Option<Symptom> {
 /// There is no pod, or none that has not ended: does somebody refuse the next one?
 fn refused_pods(job: &JobView, pods: &[PodView], events: &[EventView]) -> Option<Symptom> {
     let newest = pods.iter().map(|pod| pod.created.as_str()).max().unwrap_or_default();
-    let refusals = events.iter().filter(|event| event.about == job.uid && event.reason == "FailedCreate");
+    let events: Vec<&EventView> = events.iter().collect();
+    let refusal = latest(&events, |event| event.about == job.uid && event.reason == "FailedCreate");
     // One from before the newest pod was overcome.
-    match refusals.max_by(|a, b| a.last.cmp(&b.last)).filter(|refusal| refusal.last.as_str() > newest) {
+    match refusal.filter(|refusal| refusal.last.as_str() > newest) {
         Some(refusal) => {
             let summary = format!("no pod can be made: {}", shortened(&refusal.message, MAX_MESSAGE));
-            let quota = refusal.message.contains("exceeded quota");
-            let symptom = fails(JobError::NoPods, summary, if quota { QUOTA } else { MINUTE });
-            Some(Symptom { diagnosis: Diagnosis { retryable: quota, ..symptom.diagnosis }, ..symptom })
+            let (grace, retryable) = if refusal.message.contains("exceeded quota") {
+                (QUOTA, true)
+            } else if refusal.message.contains("Internal error") {
+                // A webhook that does not answer, for example.
+                (INFRASTRUCTURE, true)
+            } else {
+                (MINUTE, false)
+            };
+            let symptom = fails(JobError::NoPods, summary, grace);
+            Some(Symptom { diagnosis: Diagnosis { retryable, ..symptom.diagnosis }, ..symptom })
         }
         None if pods.is_empty() => {
             let summary = "no pod was ever made, and nobody says why: does the job controller run?".to_owned();
