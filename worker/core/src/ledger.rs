@@ -20,6 +20,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     arn::ActivityArn,
+    budget::shortened,
     job::JobView,
     log_options::LogOptions,
     manifest::{RESERVED_PREFIX, map_mut, metadata_mut},
@@ -178,7 +179,7 @@ pub(crate) fn read(metadata: &Value) -> Entry {
         None => return Entry::None,
         Some(CURRENT_VERSION) => {}
         Some(other) => {
-            let reason = format!("version {other}, this runjob reads version {CURRENT_VERSION}");
+            let reason = format!("version {}, this runjob reads version {CURRENT_VERSION}", quoted(other));
             return Entry::Unreadable(UnreadableStamp { annotation: VERSION, reason });
         }
     }
@@ -200,19 +201,25 @@ fn read_open<'a>(text: impl Fn(&str) -> Option<&'a str>) -> Result<Stamp, Unread
     let answer = match needed(FORM)? {
         "task" => Answer::WhenFinished,
         "start" => Answer::WhenCreated,
-        other => return Err(unreadable(FORM)(format!("unknown form {other}"))),
+        other => return Err(unreadable(FORM)(format!("unknown form {}", quoted(other)))),
     };
     Ok(Stamp {
         answer,
         token: TaskToken::new(needed(TASK_TOKEN)?).map_err(|error| unreadable(TASK_TOKEN)(error.to_string()))?,
-        source: needed(SOURCE)?.parse().map_err(|error| unreadable(SOURCE)(format!("{error}")))?,
+        source: needed(SOURCE)?.parse().map_err(|_| unreadable(SOURCE)("it is no ARN of an activity".into()))?,
         owner: OwnerKey::from_annotation(needed(OWNER)?),
         spec_hash: SpecHash::from_annotation(needed(SPEC_HASH)?),
-        options: serde_json::from_str(needed(OPTIONS)?).map_err(|error| unreadable(OPTIONS)(error.to_string()))?,
+        options: serde_json::from_str(needed(OPTIONS)?)
+            .map_err(|_| unreadable(OPTIONS)("it is not as this runjob writes it".into()))?,
         ttl: text(TTL)
-            .map(|ttl| ttl.parse().map_err(|_| unreadable(TTL)(format!("{ttl} is no number of seconds"))))
+            .map(|ttl| ttl.parse().map_err(|_| unreadable(TTL)(format!("{} is no number of seconds", quoted(ttl)))))
             .transpose()?,
     })
+}
+
+/// The beginning of what somebody has put there. Too short to be a token: this gets into logs and Events.
+fn quoted(text: &str) -> String {
+    shortened(text, 16)
 }
 
 /// The names of the annotations that go when the Job is settled.
