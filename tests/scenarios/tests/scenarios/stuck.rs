@@ -74,12 +74,9 @@ fn references() -> Vec<Scenario> {
     vec![
         stuck("a ConfigMap that is missing is named", wants_settings())
             .fails("Job.ConfigMissing", [contains("/diagnosis/summary", "configmap \"settings\" not found")]),
-        stuck(
-            "a ConfigMap that a volume misses is named",
-            a_job("x", "true").with_pod("volumes", json!([{"name": "files", "configMap": {"name": "settings"}}])),
-        )
-        .not_on(Backend::Sandbox, NO_VOLUMES)
-        .fails("Job.ConfigMissing", [contains("/diagnosis/summary", "configmap \"settings\" not found")]),
+        stuck("a ConfigMap that a volume misses is named", with_volume("configMap", &json!({"name": "settings"})))
+            .not_on(Backend::Sandbox, NO_VOLUMES)
+            .fails("Job.ConfigMissing", [contains("/diagnosis/summary", "configmap \"settings\" not found")]),
         stuck("a Secret that is missing is named", wants_password())
             .fails("Job.ConfigMissing", [contains("/diagnosis/summary", "secret \"login\" not found")]),
         stuck("a key that a Secret lacks is named", wants_password())
@@ -90,10 +87,7 @@ fn references() -> Vec<Scenario> {
             ),
         stuck(
             "a volume that cannot be mounted is told",
-            a_job("x", "true").with_pod(
-                "volumes",
-                json!([{"name": "files", "hostPath": {"path": "/no/such/directory", "type": "Directory"}}]),
-            ),
+            with_volume("hostPath", &json!({"path": "/no/such/directory", "type": "Directory"})),
         )
         .not_on(Backend::Sandbox, NO_VOLUMES)
         .fails("Job.VolumeNotMounted", [contains("/diagnosis/summary", "/no/such/directory")]),
@@ -102,6 +96,12 @@ fn references() -> Vec<Scenario> {
 
 fn wants_settings() -> JobRequest {
     a_job("x", "echo $colour").with_main("envFrom", json!([{"configMapRef": {"name": "settings"}}]))
+}
+
+fn with_volume(kind: &str, source: &Value) -> JobRequest {
+    a_job("x", "true")
+        .with_pod("volumes", json!([{"name": "files", kind: source}]))
+        .with_main("volumeMounts", json!([{"name": "files", "mountPath": "/files"}]))
 }
 
 fn settings() -> Value {
@@ -159,7 +159,6 @@ fn nodes() -> Vec<Scenario> {
             "why no node suits a pod is told in the scheduler's words",
             a_job("x", "true").with_pod("nodeSelector", json!({"disk": "fast"})),
         )
-        .essential()
         .fails(
             "Job.Unschedulable",
             [
