@@ -34,6 +34,7 @@ pub enum Outcome {
     Empty,
     Accepted,
     Succeeded,
+    Attached,
     Failed,
     Refused,
     Gone,
@@ -47,6 +48,7 @@ impl EncodeLabelValue for Outcome {
             Self::Empty => "empty",
             Self::Accepted => "accepted",
             Self::Succeeded => "succeeded",
+            Self::Attached => "attached",
             Self::Failed => "failed",
             Self::Refused => "refused",
             Self::Gone => "gone",
@@ -100,7 +102,7 @@ impl Metrics {
             registry: Registry::default(),
         };
         registry.register("polls", "Polls of activities that were answered", metrics.polls.clone());
-        registry.register("creates", "Jobs that were to be created", metrics.creates.clone());
+        registry.register("creates", "Jobs that were to be created, or to be attached to", metrics.creates.clone());
         registry.register("replies", "Replies to Step Functions", metrics.replies.clone());
         registry.register("heartbeats", "Heartbeats sent", metrics.heartbeats.clone());
         registry.register("deletes", "Deletions of Jobs that nobody waits for", metrics.deletes.clone());

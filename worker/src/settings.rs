@@ -45,6 +45,10 @@ pub struct Settings {
     #[arg(long, env = "RUNJOB_HEARTBEAT_RATE", value_name = "RATE", default_value = "100/s", value_parser = rate)]
     pub heartbeat_rate: u32,
 
+    /// How long an unfinished Job with an `IdempotencyKey` is kept for the next attempt once its task is gone.
+    #[arg(long, env = "RUNJOB_REATTACH_GRACE", value_name = "DURATION", default_value = "2m", value_parser = duration)]
+    pub reattach_grace: Duration,
+
     /// The most pods of one Job whose logs are read.
     #[arg(long, env = "RUNJOB_MAX_LOG_PODS", value_name = "PODS", default_value_t = 100)]
     pub max_log_pods: usize,
@@ -173,6 +177,7 @@ mod tests {
         for flag in [
             "--heartbeat-interval=0s",
             "--heartbeat-rate=0/s",
+            "--reattach-grace=0s",
             "--pollers=0",
             "--max-in-flight=0",
             "--namespace=Bad_NS",

@@ -6,6 +6,8 @@ use aws_sdk_sfn::{Client, types::ExecutionStatus};
 /// One execution.
 pub(crate) struct Execution {
     client: Client,
+    machine: String,
+    input: String,
     arn: String,
 }
 
@@ -26,9 +28,18 @@ impl Execution {
         let role = "arn:aws:iam::000000000000:role/scenario";
         let machine = client.create_state_machine().name(name).definition(definition).role_arn(role).send().await;
         let machine = machine.context("unable to create the state machine")?.state_machine_arn;
-        let execution = client.start_execution().state_machine_arn(machine).input(input).send().await;
+        Self::of(client, machine, input.to_owned()).await
+    }
+
+    /// Starts another execution of the same machine, with the same input.
+    pub(crate) async fn another(&self) -> anyhow::Result<Self> {
+        Self::of(self.client.clone(), self.machine.clone(), self.input.clone()).await
+    }
+
+    async fn of(client: Client, machine: String, input: String) -> anyhow::Result<Self> {
+        let execution = client.start_execution().state_machine_arn(&machine).input(&input).send().await;
         let arn = execution.context("unable to start the execution")?.execution_arn;
-        Ok(Self { client, arn })
+        Ok(Self { client, machine, input, arn })
     }
 
     /// Its end, if it has ended.

@@ -86,6 +86,8 @@ pub enum Step {
     Until(Sight),
     /// Does it.
     Do(Act),
+    /// Waits for the end of the other execution, which has to be like this.
+    UntilOtherEnds(Ending),
 }
 
 /// Something that can be seen from outside.
@@ -136,6 +138,8 @@ pub enum Act {
     EvictPod,
     /// `StopExecution`.
     StopExecution,
+    /// Starts another execution of the same machine, with the same input.
+    StartAnother,
     /// `kill -9` of the worker.
     KillWorker,
     /// Starts another worker.
@@ -288,6 +292,13 @@ impl Scenario {
     #[must_use]
     pub fn then(mut self, act: Act) -> Self {
         self.story.push(Step::Do(act));
+        self
+    }
+
+    /// The other execution has to end next, like this.
+    #[must_use]
+    pub fn until_other_ends(mut self, ending: Ending) -> Self {
+        self.story.push(Step::UntilOtherEnds(ending));
         self
     }
 

@@ -77,6 +77,8 @@ explained! {
         OutputTooLarge => "RunJob.OutputTooLarge", Pointless, "ask for less: limit, labelSelector or fieldSelector of a call";
         /// Step Functions refused the output.
         OutputRejected => "RunJob.OutputRejected", Pointless, "the cause has the words of Step Functions";
+        /// The `IdempotencyKey` belongs to a Job that another task waits for, or that was made from another manifest.
+        IdempotencyConflict => "RunJob.IdempotencyConflict", Pointless, "the cause names the Job; use another key, or wait for its end";
         /// Admission removed or changed what `runjob` writes on a Job.
         StampRejected => "RunJob.StampRejected", Pointless, "exempt labels and annotations below runjob/ from mutating webhooks and policies";
         /// A defect of `runjob`.

@@ -7,7 +7,7 @@
 //! | annotation | `runjob/form` | `task`: answered when the Job ends; `start`: answered when it exists |
 //! | annotation | `runjob/task-token` | the token that answers the task |
 //! | annotation | `runjob/source` | the ARN of the activity that the token came from |
-//! | annotation | `runjob/owner` | a hash of the token: whose Job this is |
+//! | annotation | `runjob/owner` | a hash of the token or of the `IdempotencyKey`: whose Job this is |
 //! | annotation | `runjob/spec-hash` | a hash of the Job as the user gave it |
 //! | annotation | `runjob/options` | JSON: log options and policies |
 //! | annotation | `runjob/ttl` | the user's `ttlSecondsAfterFinished`, held back until the task is answered |
@@ -81,6 +81,19 @@ pub struct Options {
     pub on_task_gone: OnTaskGone,
     /// `OnStuck`.
     pub on_stuck: OnStuck,
+    /// Whether the request had an `IdempotencyKey`.
+    pub owned_by: OwnedBy,
+}
+
+/// What the owner of a Job is a hash of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum OwnedBy {
+    /// The token: the Job belongs to one task.
+    #[default]
+    Task,
+    /// The `IdempotencyKey`: the Job passes from one attempt to the next.
+    Key,
 }
 
 /// What the ledger on a Job says.
@@ -101,6 +114,17 @@ pub enum Entry {
     Unreadable(UnreadableStamp),
 }
 
+impl Entry {
+    /// Whose Job it is or was, and what was asked for.
+    pub(crate) fn made_for(&self) -> Option<(&OwnerKey, &SpecHash)> {
+        match self {
+            Self::Open(stamp) => Some((&stamp.owner, &stamp.spec_hash)),
+            Self::Settled { owner, spec_hash } => Some((owner, spec_hash)),
+            Self::None | Self::Unreadable(_) => None,
+        }
+    }
+}
+
 /// A stamp that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unable to read the annotation {annotation}: {reason}")]
@@ -111,31 +135,39 @@ pub struct UnreadableStamp {
 
 /// Writes a stamp on a manifest: labels, annotations, and the held-back TTL.
 pub(crate) fn write(stamp: &Stamp, group: &Group, job: &mut Value) {
-    if stamp.ttl.is_some_and(|ttl| ttl < HELD_TTL)
-        && let Some(spec) = job.get_mut("spec").and_then(Value::as_object_mut)
-    {
-        spec.insert("ttlSecondsAfterFinished".into(), HELD_TTL.into());
+    if let (Some(ttl), Some(spec)) = (held_ttl(stamp), job.get_mut("spec").and_then(Value::as_object_mut)) {
+        spec.insert("ttlSecondsAfterFinished".into(), ttl.into());
     }
     let Some(metadata) = metadata_mut(job) else { return };
     if let Some(labels) = sub_map(metadata, "labels") {
         labels.insert(GROUP.into(), group.as_str().into());
     }
     let Some(annotations) = sub_map(metadata, "annotations") else { return };
+    annotations.extend(written(stamp).into_iter().map(|(name, value)| (name.to_owned(), value.into())));
+}
+
+/// The annotations that a stamp is written as.
+fn written(stamp: &Stamp) -> Vec<(&'static str, String)> {
     let form = match stamp.answer {
         Answer::WhenFinished => "task",
         Answer::WhenCreated => "start",
     };
-    let mut put = |name: &str, value: &str| annotations.insert(name.to_owned(), value.into());
-    put(VERSION, CURRENT_VERSION);
-    put(FORM, form);
-    put(TASK_TOKEN, stamp.token.expose());
-    put(SOURCE, stamp.source.as_str());
-    put(OWNER, stamp.owner.as_str());
-    put(SPEC_HASH, stamp.spec_hash.as_str());
-    put(OPTIONS, &json!(stamp.options).to_string());
-    if let Some(ttl) = stamp.ttl {
-        put(TTL, &ttl.to_string());
-    }
+    let mut annotations = vec![
+        (VERSION, CURRENT_VERSION.to_owned()),
+        (FORM, form.to_owned()),
+        (TASK_TOKEN, stamp.token.expose().to_owned()),
+        (SOURCE, stamp.source.as_str().to_owned()),
+        (OWNER, stamp.owner.as_str().to_owned()),
+        (SPEC_HASH, stamp.spec_hash.as_str().to_owned()),
+        (OPTIONS, json!(stamp.options).to_string()),
+    ];
+    annotations.extend(stamp.ttl.map(|ttl| (TTL, ttl.to_string())));
+    annotations
+}
+
+/// The TTL that holds back the user's, if that is too short.
+fn held_ttl(stamp: &Stamp) -> Option<u64> {
+    stamp.ttl.filter(|ttl| *ttl < HELD_TTL).map(|_| HELD_TTL)
 }
 
 fn sub_map<'m>(metadata: &'m mut Map<String, Value>, name: &str) -> Option<&'m mut Map<String, Value>> {
@@ -218,15 +250,42 @@ pub fn settle(view: &JobView, stamp: &Stamp) -> Value {
     Value::Array(patch)
 }
 
+/// The JSON Patch that gives a Job to the task of another stamp, and takes it back into the watch if it had left it. It applies
+/// only to the very version that was looked at: its task may have got its answer, another task may have taken the Job over, or
+/// somebody may be deleting it.
+pub fn take_over(view: &JobView, stamp: &Stamp, group: &Group) -> Value {
+    let mut patch = vec![json!({"op": "test", "path": "/metadata/uid", "value": view.uid})];
+    match &view.entry {
+        Entry::Open(before) => {
+            let token = pointer("annotations", TASK_TOKEN);
+            patch.push(json!({"op": "test", "path": token, "value": before.token.expose()}));
+        }
+        Entry::Settled { .. } => patch.push(json!({"op": "remove", "path": pointer("annotations", SETTLED)})),
+        Entry::None | Entry::Unreadable(_) => {}
+    }
+    patch.push(json!({"op": "test", "path": "/metadata/resourceVersion", "value": view.resource_version}));
+    patch.extend(label(view, group));
+    for (name, value) in written(stamp) {
+        patch.push(json!({"op": "add", "path": pointer("annotations", name), "value": value}));
+    }
+    if let Some(ttl) = held_ttl(stamp) {
+        patch.push(json!({"op": "add", "path": "/spec/ttlSecondsAfterFinished", "value": ttl}));
+    }
+    Value::Array(patch)
+}
+
 /// The JSON Patch that puts the label back on a Job that lost it: without it the Job would fall out of the watch with its
 /// task unanswered.
 pub fn relabel(view: &JobView, group: &Group) -> Value {
     let mut patch = vec![json!({"op": "test", "path": "/metadata/uid", "value": view.uid})];
-    if view.labels_absent {
-        patch.push(json!({"op": "add", "path": "/metadata/labels", "value": {}}));
-    }
-    patch.push(json!({"op": "add", "path": pointer("labels", GROUP), "value": group.as_str()}));
+    patch.extend(label(view, group));
     Value::Array(patch)
+}
+
+fn label(view: &JobView, group: &Group) -> impl Iterator<Item = Value> {
+    let labels = view.labels_absent.then(|| json!({"op": "add", "path": "/metadata/labels", "value": {}}));
+    let label = json!({"op": "add", "path": pointer("labels", GROUP), "value": group.as_str()});
+    labels.into_iter().chain([label])
 }
 
 fn pointer(map: &str, name: &str) -> String {
@@ -320,6 +379,59 @@ mod tests {
             ]
         );
         assert!(patch.to_string().contains(r#"{"op":"add","path":"/spec/ttlSecondsAfterFinished","value":0}"#));
+    }
+
+    fn operations(patch: &Value) -> Vec<(&str, &str)> {
+        let operations = patch.as_array().unwrap().iter();
+        operations.map(|one| (one["op"].as_str().unwrap(), one["path"].as_str().unwrap())).collect()
+    }
+
+    #[test]
+    fn a_job_is_taken_over_from_the_very_task_and_version_that_were_looked_at() {
+        let next = Stamp { token: TaskToken::new("AAAAnext").unwrap(), ttl: Some(5), ..a_stamp() };
+        let patch = take_over(&a_job().view(), &next, &"g".parse().unwrap());
+        assert_eq!(
+            operations(&patch),
+            [
+                ("test", "/metadata/uid"),
+                ("test", "/metadata/annotations/runjob~1task-token"),
+                ("test", "/metadata/resourceVersion"),
+                ("add", "/metadata/labels/runjob~1group"),
+                ("add", "/metadata/annotations/runjob~1v"),
+                ("add", "/metadata/annotations/runjob~1form"),
+                ("add", "/metadata/annotations/runjob~1task-token"),
+                ("add", "/metadata/annotations/runjob~1source"),
+                ("add", "/metadata/annotations/runjob~1owner"),
+                ("add", "/metadata/annotations/runjob~1spec-hash"),
+                ("add", "/metadata/annotations/runjob~1options"),
+                ("add", "/metadata/annotations/runjob~1ttl"),
+                ("add", "/spec/ttlSecondsAfterFinished"),
+            ]
+        );
+        assert_eq!((&patch[1]["value"], &patch[6]["value"]), (&json!("AAAAtoken"), &json!("AAAAnext")));
+    }
+
+    #[test]
+    fn a_settled_job_is_taken_back_into_the_watch() {
+        let (owner, spec_hash) = (a_stamp().owner, a_stamp().spec_hash);
+        let settled = JobView { entry: Entry::Settled { owner, spec_hash }, labels_absent: true, ..a_job().view() };
+        let patch = take_over(&settled, &a_stamp(), &"g".parse().unwrap());
+        let begins = [
+            ("test", "/metadata/uid"),
+            ("remove", "/metadata/annotations/runjob~1settled"),
+            ("test", "/metadata/resourceVersion"),
+            ("add", "/metadata/labels"),
+            ("add", "/metadata/labels/runjob~1group"),
+        ];
+        assert_eq!(operations(&patch)[..5], begins);
+        // Nothing holds the user's TTL back if there is none.
+        assert!(!patch.to_string().contains("ttlSecondsAfterFinished"));
+    }
+
+    #[test]
+    fn options_of_before_there_were_keys_are_read() {
+        let options: Options = serde_json::from_str(r#"{"onTaskGone":"detach"}"#).unwrap();
+        assert_eq!((options.on_task_gone, options.owned_by), (OnTaskGone::Detach, OwnedBy::Task));
     }
 
     #[test]

@@ -11,6 +11,7 @@
 
 pub mod answer;
 pub mod arn;
+pub mod attach;
 pub mod budget;
 pub mod call;
 pub mod catalogue;

@@ -6,7 +6,8 @@
 //! ```text
 //!            SuccessCriteriaMet/FailureTarget     Complete/Failed        reply accepted
 //!   Active ─────────────────────────────► Capture ──────────► Report ──────────────► Settle ─► Forget
-//!     │ token gone: Delete (or Settle: detach)                  ▲
+//!     │ token gone (with a key: for a while): Delete (or Settle: detach)
+//!     │                                                         ▲
 //!     │ DELETED: Confirm ─► really gone ────────────────────────┤ Job.Deleted
 //!     └ no ready pod: Look … Look ─► stuck: Snapshot ───────────┘ then Delete instead of Settle
 //! ```
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 use crate::{
     job::{JobView, Phase},
-    ledger::{Entry, Stamp},
+    ledger::{Entry, OwnedBy, Stamp},
     log_options::Retrieve,
     progress::{Moment, Presence, Progress, Stage, TokenState},
     request::{Answer, OnStuck, OnTaskGone},
@@ -190,6 +191,10 @@ fn nobody_waits(view: &JobView, stamp: &Stamp, progress: &Progress, now: Moment)
         // would not be counted any more while it runs.
         return Decision::Wait(None);
     }
+    if stamp.options.owned_by == OwnedBy::Key && progress.kept_until > now {
+        // The next attempt takes the Job over. One that has ended is kept for it as well: settled, it might go by its TTL.
+        return Decision::Wait(Some(progress.kept_until));
+    }
     let stays = outlives_its_task(view, stamp);
     let (stage, decision) = if stays {
         (progress.settle, Decision::Do(Effect::Settle))
@@ -340,6 +345,22 @@ mod tests {
     }
 
     #[test]
+    fn a_job_with_a_key_is_kept_for_the_next_attempt_for_a_while() {
+        let mut stamp = a_stamp();
+        stamp.options.owned_by = OwnedBy::Key;
+        let later = Moment(NOW.0 + Duration::from_secs(1));
+        let gone = Progress { token: TokenState::Gone, kept_until: later, ..Progress::default() };
+        for job in [a_job(), failing(), a_job().complete(), a_job().failed("BackoffLimitExceeded")] {
+            assert_eq!(decide_with(&stamp, &job, gone), Decision::Wait(Some(later)));
+        }
+        let nobody_came = Progress { kept_until: NOW, ..gone };
+        assert_eq!(decide_with(&stamp, &a_job(), nobody_came), Decision::Do(Effect::Delete));
+        assert_eq!(decide_with(&stamp, &a_job().complete(), nobody_came), Decision::Do(Effect::Settle));
+        // Without a key there is no next attempt that could find it.
+        assert_eq!(decide(&a_job(), gone), Decision::Do(Effect::Delete));
+    }
+
+    #[test]
     fn a_deleted_job_is_waited_for_until_the_watch_lets_go_of_it() {
         let gone = Progress { token: TokenState::Gone, ..Progress::default() };
         let deleted = Progress { deletion: Stage::Done, ..gone };
@@ -482,11 +503,12 @@ mod tests {
             ],
             token in prop_oneof![Just(TokenState::Alive), Just(TokenState::Gone)],
             (capture, reply, settle, deletion) in (a_stage(), a_stage(), a_stage(), a_stage()),
+            kept_until in prop_oneof![Just(Moment::default()), Just(NOW), Just(Moment(NOW.0 * 2))],
             deleting_since in prop_oneof![Just(None), Just(Some(EARLIER)), Just(Some(NOW))],
             pending in prop_oneof![Just(None), Just(Some(Pending::since(NOW, None))), Just(Some(stuck(Course::Fail))), Just(Some(stuck(Course::Tell)))],
             verdict in prop_oneof![Just(None), Just(Some(Verdict::Failed)), Just(Some(Verdict::Stuck))],
         ) -> Progress {
-            Progress { presence, token, capture, reply, settle, deletion, deleting_since, pending, verdict }
+            Progress { presence, token, capture, reply, settle, deletion, kept_until, deleting_since, pending, verdict }
         }
     }
 

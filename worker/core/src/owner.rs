@@ -6,10 +6,24 @@ use data_encoding::{BASE32_DNSSEC, HEXLOWER};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::token::TaskToken;
+use crate::{names::Group, token::TaskToken};
 
-/// The owner of a Job: a hash of the task token. A create that is answered 409 has met its own Job when the owner is
-/// the same; the hash says so without showing the token.
+/// The longest key, in characters. An execution's ARN, a state's name, a time and an index are a third of it.
+const MAX_KEY: usize = 1024;
+
+/// A request's `IdempotencyKey`: what the attempts of one piece of work have in common. Only a hash of it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdempotencyKey(String);
+
+impl IdempotencyKey {
+    /// Takes a key. `None`: it is empty or too long.
+    pub(crate) fn new(text: &str) -> Option<Self> {
+        (1..=MAX_KEY).contains(&text.chars().count()).then(|| Self(text.to_owned()))
+    }
+}
+
+/// The owner of a Job: a hash of the task token, or of the key that the attempts of a task share. A create that is answered 409
+/// has met its own Job when the owner is the same; the hash says so without showing the token.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct OwnerKey(String);
 
@@ -17,6 +31,13 @@ impl OwnerKey {
     /// The owner that a task is.
     pub fn of_task(token: &TaskToken) -> Self {
         Self(sha256_hex([b"task\0".as_slice(), token.expose().as_bytes()]))
+    }
+
+    /// The owner that all tasks of a key are. Groups and namespaces do not know each other's keys.
+    pub fn of_key(key: &IdempotencyKey, group: &Group, namespace: &str) -> Self {
+        // None of the parts but the last can contain the separator.
+        let parts = ["key", group.as_str(), namespace, &key.0];
+        Self(sha256_hex([parts.join("\0").as_bytes()]))
     }
 
     /// Reads an owner back from a Job's annotation.
@@ -123,5 +144,23 @@ mod tests {
         assert_eq!(owner.as_str().len(), 64);
         assert!(!owner.as_str().contains("AAAAK"));
         assert_eq!(owner.name_suffix().len(), 10);
+    }
+
+    #[test]
+    fn a_key_means_something_in_its_group_and_namespace_only() {
+        let owner = |key: &str, group: &str, namespace: &str| {
+            OwnerKey::of_key(&IdempotencyKey::new(key).unwrap(), &group.parse().unwrap(), namespace)
+        };
+        assert_eq!(owner("k", "g", "a"), owner("k", "g", "a"));
+        for other in [owner("l", "g", "a"), owner("k", "h", "a"), owner("k", "g", "b"), owner("a", "g", "k")] {
+            assert_ne!(owner("k", "g", "a"), other);
+        }
+    }
+
+    #[test]
+    fn a_key_is_neither_empty_nor_endless() {
+        assert!(IdempotencyKey::new(&"ä".repeat(MAX_KEY)).is_some());
+        assert!(IdempotencyKey::new("").is_none());
+        assert!(IdempotencyKey::new(&"x".repeat(MAX_KEY + 1)).is_none());
     }
 }

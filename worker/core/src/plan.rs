@@ -1,12 +1,12 @@
 //! A plan: the very Job that will be created for a task. The same task always gives the same plan, so a create whose answer
-//! was lost can be repeated.
+//! was lost can be repeated; tasks of one key give plans for one Job.
 
 use serde_json::Value;
 
 use crate::{
     arn::ActivityArn,
     job::JobView,
-    ledger::{self, Entry, Options, Stamp},
+    ledger::{self, Entry, Options, OwnedBy, Stamp},
     lifecycle::outlives_its_task,
     manifest::metadata_mut,
     names::{Group, JobKey},
@@ -35,6 +35,10 @@ pub enum Relation<'a> {
     Ours,
     /// This plan's Job, and its task is answered already.
     OursAndSettled,
+    /// The Job of this plan's key, made by another task. What becomes of it is said by [`attach`](crate::attach::attach).
+    OfKey,
+    /// The Job of this plan's key, and another one is asked for now.
+    OtherSpec,
     /// The unfinished Job of another task of the group: an earlier attempt of this one's state, as a rule. If nobody waits for
     /// that task any more, the Job is to go, and makes room.
     Predecessor(&'a Stamp),
@@ -47,7 +51,10 @@ pub enum Relation<'a> {
 impl Plan {
     /// Plans the Job for a task that came from `source` with `token`.
     pub fn new(run: &RunJob, token: TaskToken, source: ActivityArn, group: &Group) -> Self {
-        let owner = OwnerKey::of_task(&token);
+        let (owner, owned_by) = match &run.idempotency_key {
+            Some(key) => (OwnerKey::of_key(key, group, &run.namespace), OwnedBy::Key),
+            None => (OwnerKey::of_task(&token), OwnedBy::Task),
+        };
         let manifest = &run.manifest;
         let key =
             JobKey { namespace: run.namespace.clone(), name: manifest.naming().resolve(&owner, manifest.index_room()) };
@@ -57,7 +64,12 @@ impl Plan {
             source,
             owner,
             spec_hash: SpecHash::of(manifest.value()),
-            options: Options { logs: run.logs.clone(), on_task_gone: run.on_task_gone, on_stuck: run.on_stuck },
+            options: Options {
+                logs: run.logs.clone(),
+                on_task_gone: run.on_task_gone,
+                on_stuck: run.on_stuck,
+                owned_by,
+            },
             ttl: manifest.ttl(),
         };
         let mut job = manifest.value().clone();
@@ -72,11 +84,16 @@ impl Plan {
 
     /// What the Job that has the planned name is to this plan.
     pub fn relation<'a>(&self, found: &'a JobView) -> Relation<'a> {
-        let same = |owner: &OwnerKey, hash: &SpecHash| *owner == self.stamp.owner && *hash == self.stamp.spec_hash;
+        let made_for = found.entry.made_for();
+        let is_owned = made_for.is_some_and(|(owner, _)| *owner == self.stamp.owner);
+        let is_same = is_owned && made_for.is_some_and(|(_, spec_hash)| *spec_hash == self.stamp.spec_hash);
+        let is_of_key = is_owned && self.stamp.options.owned_by == OwnedBy::Key;
         match &found.entry {
-            Entry::Open(stamp) if same(&stamp.owner, &stamp.spec_hash) => Relation::Ours,
-            Entry::Settled { owner, spec_hash } if same(owner, spec_hash) => Relation::OursAndSettled,
+            Entry::Open(stamp) if is_same && stamp.token == self.stamp.token => Relation::Ours,
+            Entry::Settled { .. } if is_same && !is_of_key => Relation::OursAndSettled,
             _ if found.deleting => Relation::Leaving,
+            _ if is_of_key && is_same => Relation::OfKey,
+            _ if is_of_key => Relation::OtherSpec,
             Entry::Open(stamp) if self.succeeds(found, stamp) => Relation::Predecessor(stamp),
             _ => Relation::Foreign,
         }
@@ -89,6 +106,11 @@ impl Plan {
 
     fn is_of_group(&self, job: &JobView) -> bool {
         job.group.as_deref() == Some(self.group.as_str())
+    }
+
+    /// The JSON Patch that makes an existing Job of the plan's key this plan's own.
+    pub fn take_over(&self, found: &JobView) -> Value {
+        ledger::take_over(found, &self.stamp, &self.group)
     }
 
     /// Whether the created Job carries the stamp unchanged. Admission that strips labels or annotations would make the Job
@@ -155,6 +177,79 @@ mod tests {
         assert_eq!(plan.relation(&settled(&plan.stamp.owner)), Relation::OursAndSettled);
         assert_eq!(plan.relation(&settled(&a_stamp().owner)), Relation::Foreign);
         assert_eq!(plan.relation(&a_job().unstamped().view()), Relation::Foreign);
+    }
+
+    fn keyed(key: &str, metadata: &Value) -> Value {
+        let mut input = input(metadata);
+        input["IdempotencyKey"] = json!(key);
+        input
+    }
+
+    fn settled(plan: &Plan, view: &JobView) -> JobView {
+        let (owner, spec_hash) = (plan.stamp.owner.clone(), plan.stamp.spec_hash.clone());
+        JobView { entry: Entry::Settled { owner, spec_hash }, ..view.clone() }
+    }
+
+    #[test]
+    fn attempts_with_one_key_name_one_job() {
+        for metadata in [json!({}), json!({"generateName": "report-"})] {
+            let first = plan(&keyed("k", &metadata), "a");
+            assert_eq!(first.key, plan(&keyed("k", &metadata), "b").key);
+            assert_ne!(first.key, plan(&keyed("l", &metadata), "a").key);
+            assert!(!first.job.to_string().contains("\"k\""), "the key itself is not kept");
+        }
+    }
+
+    #[test]
+    fn the_job_of_an_earlier_attempt_is_the_keys() {
+        let metadata = json!({"name": "x"});
+        let earlier = plan(&keyed("k", &metadata), "a");
+        let found = JobView::of(&created(&earlier)).unwrap();
+        assert_eq!(earlier.relation(&found), Relation::Ours);
+        let next = plan(&keyed("k", &metadata), "b");
+        assert_eq!(next.relation(&found), Relation::OfKey);
+        assert_eq!(next.relation(&settled(&earlier, &found)), Relation::OfKey);
+        // Settled, it does not say whether it was for this very task.
+        assert_eq!(earlier.relation(&settled(&earlier, &found)), Relation::OfKey);
+        let leaving = JobView { deleting: true, ..found };
+        assert_eq!(next.relation(&leaving), Relation::Leaving);
+    }
+
+    #[test]
+    fn a_key_is_for_one_spec() {
+        let earlier = plan(&keyed("k", &json!({"name": "x"})), "a");
+        let found = JobView::of(&created(&earlier)).unwrap();
+        let other = plan(&keyed("k", &json!({"name": "x", "labels": {"a": "b"}})), "b");
+        assert_eq!(other.relation(&found), Relation::OtherSpec);
+        assert_eq!(other.relation(&settled(&earlier, &found)), Relation::OtherSpec);
+        let leaving = JobView { deleting: true, ..found };
+        assert_eq!(other.relation(&leaving), Relation::Leaving);
+    }
+
+    #[test]
+    fn the_job_of_another_key_is_anothers() {
+        let metadata = json!({"name": "x"});
+        let other = plan(&keyed("k", &metadata), "a");
+        let found = JobView::of(&created(&other)).unwrap();
+        for next in [plan(&keyed("l", &metadata), "b"), plan(&input(&metadata), "b")] {
+            assert_eq!(next.relation(&found), Relation::Predecessor(&other.stamp));
+            assert_eq!(next.relation(&settled(&other, &found)), Relation::Foreign);
+        }
+    }
+
+    #[test]
+    fn a_job_that_was_taken_over_is_ours() {
+        let metadata = json!({"name": "x"});
+        let (earlier, next) = (plan(&keyed("k", &metadata), "a"), plan(&keyed("k", &metadata), "b"));
+        let mut job = created(&earlier);
+        let patch = next.take_over(&JobView::of(&job).unwrap());
+        for operation in patch.as_array().unwrap().iter().filter(|operation| operation["op"] == "add") {
+            let (map, name) = operation["path"].as_str().unwrap().rsplit_once('/').unwrap();
+            job.pointer_mut(map).unwrap()[name.replace("~1", "/")] = operation["value"].clone();
+        }
+        let taken = JobView::of(&job).unwrap();
+        assert_eq!(next.relation(&taken), Relation::Ours);
+        assert_eq!(next.check_stamp(&taken), Ok(()));
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub struct Progress {
     pub settle: Stage,
     /// The deletion of a Job that nobody waits for.
     pub deletion: Stage,
+    /// Until when a Job with a key is kept for the next attempt, once its task is gone.
+    pub kept_until: Moment,
     /// When the Job was first seen with a `deletionTimestamp`.
     pub deleting_since: Option<Moment>,
     /// The clock of a Job without a ready pod.

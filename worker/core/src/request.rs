@@ -12,6 +12,7 @@ use crate::{
     log_options::{self, LogOptions},
     manifest::Manifest,
     names::is_dns_label,
+    owner::IdempotencyKey,
 };
 
 /// What a task asks for.
@@ -40,6 +41,8 @@ pub struct RunJob {
     pub on_task_gone: OnTaskGone,
     /// What happens to a Job that does not get going.
     pub on_stuck: OnStuck,
+    /// What the attempts of this task have in common, if they do.
+    pub idempotency_key: Option<IdempotencyKey>,
 }
 
 /// When a `runJob` task is answered.
@@ -92,12 +95,13 @@ pub struct Parsed {
     pub warnings: Vec<InvalidParameters>,
 }
 
-const KNOWN: [&str; 14] = [
+const KNOWN: [&str; 15] = [
     "Action",
     "CertificateAuthority",
     "ClusterName",
     "ContentType",
     "Endpoint",
+    "IdempotencyKey",
     "Job",
     "LogOptions",
     "Method",
@@ -108,7 +112,7 @@ const KNOWN: [&str; 14] = [
     "QueryParameters",
     "RequestBody",
 ];
-const ONLY_RUN_JOB: [&str; 5] = ["Job", "LogOptions", "Namespace", "OnStuck", "OnTaskGone"];
+const ONLY_RUN_JOB: [&str; 6] = ["IdempotencyKey", "Job", "LogOptions", "Namespace", "OnStuck", "OnTaskGone"];
 const ONLY_CALL: [&str; 5] = ["ContentType", "Method", "Path", "QueryParameters", "RequestBody"];
 
 /// Takes a task's input as a request.
@@ -136,6 +140,7 @@ pub fn parse(input: &str, strictness: Strictness) -> Result<Parsed, InvalidParam
                 logs,
                 on_task_gone: on_task_gone(&top)?,
                 on_stuck: on_stuck(&top)?,
+                idempotency_key: idempotency_key(&top)?,
             }))
         }
         Action::Call => {
@@ -204,6 +209,12 @@ fn on_stuck(top: &Fields<'_>) -> Result<OnStuck, InvalidParameters> {
         Some("wait") => Ok(OnStuck::Wait),
         Some(_) => Err(top.refuse("OnStuck", "\"fail\" or \"wait\"")),
     }
+}
+
+fn idempotency_key(top: &Fields<'_>) -> Result<Option<IdempotencyKey>, InvalidParameters> {
+    let Some(text) = top.string("IdempotencyKey")? else { return Ok(None) };
+    let key = IdempotencyKey::new(text).ok_or_else(|| top.refuse("IdempotencyKey", "1 to 1024 characters"))?;
+    Ok(Some(key))
 }
 
 #[cfg(test)]
@@ -290,6 +301,14 @@ mod tests {
                 "$.OnTaskGone: expected \"delete\" or \"detach\", found the string \"keep\"",
             ),
             (json!({"Job": job(), "OnStuck": true}), "$.OnStuck: expected a string, found the boolean true"),
+            (
+                json!({"Job": job(), "IdempotencyKey": ""}),
+                "$.IdempotencyKey: expected 1 to 1024 characters, found the string \"\"",
+            ),
+            (
+                json!({"Method": "GET", "Path": "/api", "IdempotencyKey": "k"}),
+                "$.IdempotencyKey: expected no such field beside Method and Path, found the string \"k\"",
+            ),
         ];
         for (input, message) in cases {
             assert_eq!(refused(&input), message, "{input}");

@@ -62,8 +62,17 @@ impl Cluster {
         self.exchange(&Ask::new(format!("read the Job {key}"), Method::GET, uri_of(key))).await
     }
 
+    /// Makes an existing Job the plan's own, if it is still as it was found.
+    pub async fn take_over(&self, plan: &Plan, found: &JobView) -> Result<Exchanged, WriteError> {
+        self.patched(&found.key, &plan.take_over(found)).await
+    }
+
     /// Applies a JSON Patch that begins with its own preconditions.
     pub async fn patch(&self, key: &JobKey, patch: &Value) -> Result<(), WriteError> {
+        self.patched(key, patch).await.map(drop)
+    }
+
+    async fn patched(&self, key: &JobKey, patch: &Value) -> Result<Exchanged, WriteError> {
         let ask = Ask::new(format!("patch the Job {key}"), Method::PATCH, uri_of(key));
         let exchanged = self.exchange(&ask.with_body("application/json-patch+json", patch)).await?;
         match exchanged.answer.status {
@@ -74,7 +83,7 @@ impl Cluster {
             {
                 Err(WriteError::Changed)
             }
-            _ => written(&exchanged),
+            _ => written(&exchanged).map(|()| exchanged),
         }
     }
 

@@ -3,10 +3,12 @@
 //! ```text
 //! permit ─► poll ─► request ─► plan ─► POST Job ─► the tracker sees it on the watch
 //!                      │                 ├ refused: SendTaskFailure
+//!                      │                 ├ the name is taken: by the Job of its key? ─► PATCH it: the task's own
 //!                      │                 └ the name is taken: by a predecessor whose task is gone? ─► DELETE it, POST
 //!                      └ call ─► answer: SendTaskSuccess / SendTaskFailure
 //! ```
 
+mod attach;
 mod call;
 mod patience;
 mod predecessor;
@@ -138,6 +140,11 @@ impl Intake {
                     start::Started::Created => {
                         info!("the Job is created");
                         self.metrics.created(Outcome::Succeeded);
+                        self.hand_over(permit, hold).await;
+                    }
+                    start::Started::Attached => {
+                        info!("the task is attached to the Job of its key");
+                        self.metrics.created(Outcome::Attached);
                         self.hand_over(permit, hold).await;
                     }
                     start::Started::Failed(failure) => {

@@ -49,26 +49,27 @@ impl Intake {
             Verdict::Alive | Verdict::Unproven => Succession::Refused,
             Verdict::Unknown => Succession::Undecided(None),
             Verdict::Gone if hold.is_gone() => Succession::NobodyWaits,
-            Verdict::Gone => self.remove_predecessor(view).await,
+            Verdict::Gone => self.make_room(view).await,
         }
     }
 
-    async fn remove_predecessor(&self, view: &JobView) -> Succession {
+    /// Deletes a Job that has the planned name and that nobody waits for.
+    pub(super) async fn make_room(&self, view: &JobView) -> Succession {
         match self.cluster.delete(view, Fence::Version).await {
             Ok(()) => {
-                info!("a Job of the same name is deleted: its task has ended without it");
+                info!("a Job of the same name is deleted: nobody waits for it");
                 self.metrics.deleted(Outcome::Succeeded);
                 Succession::MakesRoom
             }
             // It has finished, or the tracker was faster.
             Err(WriteError::Changed) => Succession::Undecided(None),
             Err(error @ WriteError::Refused { .. }) => {
-                warn!(%error, "unable to delete a Job of the same name whose task has ended");
+                warn!(%error, "unable to delete a Job of the same name that nobody waits for");
                 self.metrics.deleted(Outcome::Refused);
                 Succession::Refused
             }
             Err(error @ (WriteError::Passing { .. } | WriteError::Unreachable(_))) => {
-                warn!(%error, "unable to delete a Job of the same name whose task has ended yet");
+                warn!(%error, "unable to delete a Job of the same name that nobody waits for yet");
                 self.metrics.deleted(Outcome::Error);
                 let after = if let WriteError::Passing { after, .. } = error { after } else { None };
                 Succession::Undecided(after)

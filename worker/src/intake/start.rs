@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use runjob_core::{
+    attach::Conflict,
     failure::{ErrorName, TaskFailure},
     job::JobView,
     plan::{Plan, Relation},
@@ -29,6 +30,8 @@ const GOING_PATIENCE: Duration = Duration::from_mins(2);
 pub(super) enum Started {
     /// The Job exists, stamped. The tracker goes on.
     Created,
+    /// The Job of the task's key existed already, and is the task's own now. The tracker goes on.
+    Attached,
     /// It does not, and the task is to fail.
     Failed(TaskFailure),
     /// It does not, or its task is answered already.
@@ -36,27 +39,27 @@ pub(super) enum Started {
 }
 
 /// One attempt.
-enum Attempt {
+pub(super) enum Attempt {
     Done(Started),
     /// It may work later.
     Later(Later),
 }
 
 /// An attempt that may be repeated.
-struct Later {
+pub(super) struct Later {
     /// For how long it is worth it.
-    patience: Duration,
+    pub(super) patience: Duration,
     /// Not before the server's own wish.
-    after: Option<Duration>,
+    pub(super) after: Option<Duration>,
     /// What the task fails with when the patience is over.
-    failure: TaskFailure,
-    /// Whether the Job may exist all the same.
-    existence: Existence,
+    pub(super) failure: TaskFailure,
+    /// Whether the Job may exist all the same, as this task's.
+    pub(super) existence: Existence,
 }
 
-/// Whether an attempt without success may have made the Job.
+/// Whether an attempt without success may have made the Job, or have taken it over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Existence {
+pub(super) enum Existence {
     Impossible,
     Possible,
 }
@@ -109,20 +112,16 @@ impl Intake {
 
     /// The name is taken. By whom? Unless there is a way around it, the task fails with that very conflict.
     async fn look_into(&self, plan: &Plan, conflict: TaskFailure, hold: &Hold) -> Attempt {
-        let (patience, after) = match self.find(plan).await {
+        let succession = match self.find(plan).await {
             Found::Decided(attempt) => return attempt,
-            Found::Foreign => return Attempt::Done(Started::Failed(conflict)),
-            Found::Predecessor(predecessor) => match self.succeed(&predecessor, hold).await {
-                Succession::MakesRoom => (GOING_PATIENCE, None),
-                Succession::Undecided(after) => (PATIENCE, after),
-                Succession::Refused => return Attempt::Done(Started::Failed(conflict)),
-                Succession::NobodyWaits => return Attempt::Done(Started::NobodyWaits),
-            },
-            Found::Leaving => (GOING_PATIENCE, None),
+            Found::OfKey(found) => return self.attach(plan, &found, conflict, hold).await,
+            Found::Foreign => Succession::Refused,
+            Found::Predecessor(predecessor) => self.succeed(&predecessor, hold).await,
+            Found::Leaving => Succession::MakesRoom,
             // It has gone in the meantime: the name is free.
-            Found::Nothing => (PATIENCE, None),
+            Found::Nothing => Succession::Undecided(None),
         };
-        Attempt::Later(Later { patience, after, failure: conflict, existence: Existence::Impossible })
+        succession.attempt(conflict)
     }
 
     /// An earlier attempt may have made the Job. If so, it is there; or it has run, its task is answered, and somebody has
@@ -130,7 +129,7 @@ impl Intake {
     async fn find_or_attempt(&self, plan: &Plan, hold: &Hold) -> Attempt {
         match self.find(plan).await {
             Found::Decided(attempt) => attempt,
-            Found::Foreign | Found::Predecessor(_) | Found::Leaving => self.attempt(plan, hold).await,
+            Found::Foreign | Found::OfKey(_) | Found::Predecessor(_) | Found::Leaving => self.attempt(plan, hold).await,
             Found::Nothing => match self.heartbeats.ask(&plan.stamp.token, &plan.stamp.source).await {
                 // A token that was polled just now is valid: whoever says otherwise does not know.
                 Verdict::Alive | Verdict::Unproven => self.attempt(plan, hold).await,
@@ -165,6 +164,10 @@ impl Intake {
         match plan.relation(&view) {
             Relation::Ours => Found::Decided(self.verify(plan, &found).await),
             Relation::OursAndSettled => Found::Decided(Attempt::Done(Started::NobodyWaits)),
+            Relation::OfKey => Found::OfKey(Box::new(view)),
+            Relation::OtherSpec => {
+                Found::Decided(Attempt::Done(Started::Failed(Conflict::OtherSpec.failure(&plan.key))))
+            }
             Relation::Predecessor(stamp) => {
                 let (token, source) = (stamp.token.clone(), stamp.source.clone());
                 Found::Predecessor(Box::new(Predecessor { view, token, source }))
@@ -222,6 +225,8 @@ impl Intake {
 enum Found {
     /// This plan's Job, or no answer yet: what follows from that.
     Decided(Attempt),
+    /// The Job of this plan's key, made by another task.
+    OfKey(Box<JobView>),
     /// The Job of another task, which may have ended without it.
     Predecessor(Box<Predecessor>),
     /// An object on its way out.
@@ -229,6 +234,19 @@ enum Found {
     /// Somebody else's object.
     Foreign,
     Nothing,
+}
+
+impl Succession {
+    /// What follows from that for the task that is to have the name. `conflict` is what it fails with if the Job stays.
+    pub(super) fn attempt(self, conflict: TaskFailure) -> Attempt {
+        let (patience, after) = match self {
+            Self::MakesRoom => (GOING_PATIENCE, None),
+            Self::Undecided(after) => (PATIENCE, after),
+            Self::Refused => return Attempt::Done(Started::Failed(conflict)),
+            Self::NobodyWaits => return Attempt::Done(Started::NobodyWaits),
+        };
+        Attempt::Later(Later { patience, after, failure: conflict, existence: Existence::Impossible })
+    }
 }
 
 fn refused(refusal: Refusal, exchanged: &Exchanged) -> Attempt {
@@ -240,7 +258,7 @@ fn refused(refusal: Refusal, exchanged: &Exchanged) -> Attempt {
     Attempt::Later(Later { patience, after: exchanged.retry_after, failure, existence })
 }
 
-fn later(unreachable: &Unreachable) -> Attempt {
+pub(super) fn later(unreachable: &Unreachable) -> Attempt {
     let failure = TaskFailure::saying(ErrorName::ClusterUnreachable, unreachable.to_string());
     let existence = match unreachable.delivery {
         Delivery::NotSent => Existence::Impossible,

@@ -8,6 +8,7 @@ use runjob_core::{
     lifecycle::{Extent, Verdict},
     names::Group,
     progress::{Moment, Presence, Stage},
+    token::TaskToken,
 };
 use serde_json::Value;
 use tokio::sync::Semaphore;
@@ -71,6 +72,8 @@ pub(super) enum WorkKind {
 /// What came of an effect.
 pub(super) struct Done {
     pub(super) id: JobId,
+    /// The task that it was begun for. Another may have taken the Job over since.
+    pub(super) token: TaskToken,
     pub(super) outcome: Outcome,
 }
 

@@ -30,7 +30,7 @@ use runjob_core::{
     job::JobView,
     ledger::{Entry as LedgerEntry, Stamp},
     lifecycle::{Decision, Effect},
-    progress::{Presence, Stage, TokenState},
+    progress::{Moment, Presence, Stage},
 };
 use tokio::{
     sync::{Semaphore, mpsc},
@@ -126,7 +126,8 @@ impl Tracker {
                 Some(news) = watched.recv() => self.watched(news),
                 Some(Lost(token)) = lost.recv() => {
                     if let Some(id) = self.table.by_token(&token) {
-                        self.update(&id, |entry| entry.progress.token = TokenState::Gone);
+                        let kept_until = self.kept_until();
+                        self.update(&id, |entry| entry.lost(kept_until));
                     }
                 }
                 () = tokio::time::sleep_until(wake) => {
@@ -206,7 +207,11 @@ impl Tracker {
             entry.progress.presence = Presence::Seen;
             entry.observe(view, job.object, &self.holds, self.clock);
         } else {
-            let Some(stamp) = self.readable_stamp(&view, &id) else { return };
+            let Some(stamp) = self.readable_stamp(&view, &id) else {
+                // A task that this worker does not serve may have taken over one of its Jobs.
+                self.forget(&id);
+                return;
+            };
             self.heartbeats.follow(&stamp.token, &stamp.source);
             let mut entry = Entry::new(stamp, view.clone(), seen, self.effects.settings.stuck_grace);
             entry.observe(view, job.object, &self.holds, self.clock);
@@ -258,11 +263,7 @@ impl Tracker {
                 return;
             }
             Decision::Forget => {
-                if let Some(entry) = self.table.remove(id) {
-                    debug!(job = %entry.view.key, "the Job has left the table");
-                    self.heartbeats.stop(&entry.stamp.token);
-                    self.count();
-                }
+                self.forget(id);
                 return;
             }
             // What is under way is brought to its end, reply and settling included; nothing else is begun any more.
@@ -274,22 +275,23 @@ impl Tracker {
         entry.begin(&effect);
         let work = self.effects.clone().carry_out(entry.work(&effect));
         let span = info_span!("job", job = %entry.view.key, owner = entry.stamp.owner.short());
-        let id = id.clone();
+        let (id, token) = (id.clone(), entry.stamp.token.clone());
         let guarded = async move {
             // One Job's bad luck must not become everybody's.
             let outcome = AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| {
                 error!(?effect, "an effect panicked");
                 Outcome::Panicked
             });
-            Done { id, outcome }
+            Done { id, token, outcome }
         };
         self.running.spawn(guarded.instrument(span));
     }
 
     fn done(&mut self, done: Done) {
-        let Done { id, outcome } = done;
-        let now = self.clock.now();
-        let Some(entry) = self.table.get_mut(&id) else { return };
+        let Done { id, token, outcome } = done;
+        let (now, kept_until) = (self.clock.now(), self.kept_until());
+        // What was done for a task is no progress of the one that has taken its Job over since.
+        let Some(entry) = self.table.get_mut(&id).filter(|entry| entry.stamp.token == token) else { return };
         match outcome {
             Outcome::Captured(captured) => {
                 entry.captured = Arc::new(captured);
@@ -302,13 +304,12 @@ impl Tracker {
                     self.tell_stuck(view, &diagnosis);
                 }
             }
-            Outcome::Snapped(captured) => {
-                entry.captured = Arc::new(captured);
-                entry.pending(|pending| pending.snapped(Stage::Done));
-            }
+            Outcome::Snapped(captured) => entry.snapped(captured),
             Outcome::Replied(delivery) => {
-                entry.replied(delivery, self.clock, &self.metrics);
-                self.heartbeats.stop(&entry.stamp.token);
+                entry.replied(delivery, self.clock, kept_until, &self.metrics);
+                if entry.progress.reply == Stage::Done {
+                    self.heartbeats.stop(&token);
+                }
             }
             Outcome::Settled(stage) => entry.progress.settle = stage.from(now),
             Outcome::Deleted(stage) => entry.progress.deletion = stage.from(now),
@@ -331,6 +332,19 @@ impl Tracker {
         tokio::spawn(async move {
             effects.cluster.record_event(&view, EventKind::Warning, "Stuck", &message).await;
         });
+    }
+
+    fn forget(&mut self, id: &JobId) {
+        if let Some(entry) = self.table.remove(id) {
+            debug!(job = %entry.view.key, "the Job has left the table");
+            self.heartbeats.stop(&entry.stamp.token);
+            self.count();
+        }
+    }
+
+    /// Until when a Job whose task is gone from now on is kept for the next attempt, if it has a key.
+    fn kept_until(&self) -> Moment {
+        Moment(self.clock.now().0 + self.effects.settings.reattach_grace)
     }
 
     fn count(&self) {

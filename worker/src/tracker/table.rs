@@ -9,7 +9,7 @@ use std::{
 use runjob_core::{
     diagnosis::Diagnosis,
     job::JobView,
-    ledger::Stamp,
+    ledger::{OwnedBy, Stamp},
     lifecycle::{DELETION_PATIENCE, Decision, Effect, step},
     names::JobKey,
     pending::{Finding, Pending},
@@ -22,6 +22,7 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
+use tracing::info;
 
 use super::{
     capture::Captured,
@@ -137,6 +138,14 @@ impl Entry {
         Some(diagnosis)
     }
 
+    /// Takes in the logs of a stuck Job, unless it has got going in the meantime: then they are old.
+    pub(super) fn snapped(&mut self, captured: Captured) {
+        if let Some(pending) = self.progress.pending.as_mut().filter(|pending| pending.snapshot() == Stage::Running) {
+            pending.snapped(Stage::Done);
+            self.captured = Arc::new(captured);
+        }
+    }
+
     /// What carrying out a decision needs to know.
     pub(super) fn work(&mut self, effect: &Effect) -> Work {
         let kind = match effect {
@@ -155,17 +164,33 @@ impl Entry {
         Work { view: self.view.clone(), stamp: self.stamp.clone(), kind }
     }
 
+    /// Nobody waits for the Job any more. One with a key is kept for the next attempt until then.
+    pub(super) fn lost(&mut self, kept_until: Moment) {
+        if self.progress.token == TokenState::Gone {
+            return;
+        }
+        self.progress.token = TokenState::Gone;
+        self.progress.kept_until = kept_until;
+        if self.is_of_key() {
+            info!(job = %self.view.key, "the task is gone; its Job is kept for a while, for the next with its key");
+        }
+    }
+
+    fn is_of_key(&self) -> bool {
+        self.stamp.options.owned_by == OwnedBy::Key
+    }
+
     /// The task is answered, or nobody takes an answer.
-    pub(super) fn replied(&mut self, delivery: Delivery, clock: Clock, metrics: &Metrics) {
+    pub(super) fn replied(&mut self, delivery: Delivery, clock: Clock, kept_until: Moment, metrics: &Metrics) {
         self.progress.reply = Stage::Done;
         self.captured = Arc::default();
         if let (Delivery::Accepted, Some(ended)) = (delivery, self.ended) {
             metrics.completed(ended.elapsed());
         }
-        if delivery == Delivery::NotOurs && !self.view.phase.is_final() {
-            // Nobody waits for a Job that still runs: its token has died, that is all.
+        if delivery == Delivery::NotOurs && (!self.view.phase.is_final() || self.is_of_key()) {
+            // Nobody waits for a Job that still runs, or that the next attempt asks for: its token has died, that is all.
             self.progress.reply = Stage::Again(clock.now());
-            self.progress.token = TokenState::Gone;
+            self.lost(kept_until);
         }
     }
 
@@ -217,9 +242,10 @@ impl Table {
         self.tokens.get(token).cloned()
     }
 
-    /// Whether logs were captured that are not reported yet.
+    /// Whether logs were captured that are still to be reported.
     pub(super) fn has_captures(&self) -> bool {
-        self.entries.values().any(|entry| entry.progress.capture != Stage::Open && entry.progress.reply != Stage::Done)
+        let waiting = |progress: &Progress| progress.token == TokenState::Alive && progress.reply != Stage::Done;
+        self.entries.values().any(|entry| entry.progress.capture != Stage::Open && waiting(&entry.progress))
     }
 
     /// Gives the entry that this one replaces.

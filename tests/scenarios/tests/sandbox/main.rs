@@ -7,6 +7,7 @@ mod create;
 mod drain;
 mod events;
 mod gone;
+mod keys;
 mod logs;
 mod predecessor;
 mod requests;

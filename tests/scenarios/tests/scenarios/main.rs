@@ -6,6 +6,7 @@
 mod endings;
 mod failures;
 mod gone;
+mod keys;
 mod logs;
 mod requests;
 mod stuck;
@@ -74,6 +75,7 @@ async fn main() -> ExitCode {
         logs::scenarios(),
         requests::scenarios(),
         gone::scenarios(),
+        keys::scenarios(),
         trouble::scenarios(),
     ];
     let all: Vec<Scenario> = all.into_iter().flatten().collect();
