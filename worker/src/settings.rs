@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{Args, ValueEnum};
 use runjob_core::{
     arn::ActivityArn,
-    names::{Group, NotAGroup, is_dns_label},
+    names::{Group, NotAGroup, is_dns_label, is_dns_subdomain},
 };
 
 /// What a worker is told.
@@ -28,6 +28,16 @@ pub struct Settings {
     /// A namespace to run Jobs in; repeat it for several. [default: every namespace that RBAC allows]
     #[arg(long = "namespace", env = "RUNJOB_NAMESPACE", value_name = "NAMESPACE", value_delimiter = ',', value_parser = namespace)]
     pub namespaces: Vec<String>,
+
+    /// A service account that pods may run as; repeat it for several. [default: every service account of the namespace]
+    #[arg(
+        long = "allow-service-account",
+        env = "RUNJOB_ALLOW_SERVICE_ACCOUNT",
+        value_name = "NAME",
+        value_delimiter = ',',
+        value_parser = service_account
+    )]
+    pub allow_service_accounts: Vec<String>,
 
     /// The most Jobs of the group at a time; beyond that no task is taken.
     #[arg(long, env = "RUNJOB_MAX_IN_FLIGHT", value_name = "JOBS", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
@@ -136,6 +146,11 @@ fn namespace(text: &str) -> Result<String, String> {
     if is_dns_label(text) { Ok(text.to_owned()) } else { Err("expected a namespace's name: a DNS label".to_owned()) }
 }
 
+fn service_account(text: &str) -> Result<String, String> {
+    let expected = || "expected a service account's name: lower-case letters, digits, '-' and '.'".to_owned();
+    if is_dns_subdomain(text) { Ok(text.to_owned()) } else { Err(expected()) }
+}
+
 fn error_name(text: &str) -> Result<String, String> {
     let fits = (1..=256).contains(&text.chars().count()) && !text.starts_with("States.");
     if fits { Ok(text.to_owned()) } else { Err("expected 1 to 256 characters, not beginning with States.".to_owned()) }
@@ -181,6 +196,8 @@ mod tests {
             "--pollers=0",
             "--max-in-flight=0",
             "--namespace=Bad_NS",
+            "--allow-service-account=",
+            "--allow-service-account=a,B",
             "--job-failed-error=States.X",
         ] {
             assert!(settings(&[flag]).is_err(), "{flag}");

@@ -16,6 +16,8 @@ pub enum Effect {
     Delay(Duration),
     /// The service applies the request, then the connection is cut: the answer is lost.
     CutAfterApply,
+    /// The service applies the request, and warns of it: its answer has this `Warning` header besides.
+    Warn(&'static str),
     /// The service does not see the request; the client gets this answer.
     Answer {
         /// Its HTTP status.

@@ -84,6 +84,11 @@ impl<E: Endpoint> Front<E> {
                 drop(self.endpoint.clone().answer(request).await);
                 Err(Cut)
             }
+            Some(Effect::Warn(warning)) => {
+                let mut response = self.endpoint.clone().answer(request).await;
+                response.headers_mut().append(header::WARNING, header::HeaderValue::from_static(warning));
+                Ok(response)
+            }
             Some(Effect::Answer { status, retry_after, body }) => Ok(scripted(status, retry_after, body)),
         };
         self.recorder.answered(entry, outcome.as_ref().ok().map(Response::status));

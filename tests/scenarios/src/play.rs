@@ -137,17 +137,17 @@ async fn perform_act(act: &Act, stage: &mut Stage, executions: &mut Executions) 
         Act::Create { resource, object } => stage.kube.create(resource, object).await.map(drop),
         Act::Delete(resource, name) => stage.kube.delete(resource, name).await,
         Act::Merge { resource, name, patch } => stage.kube.merge(resource, name, patch).await.map(drop),
+        Act::StopExecution => executions.first()?.stop().await,
+        Act::StartAnother => {
+            executions.other = Some(executions.first()?.another().await?);
+            Ok(())
+        }
         Act::LabelNamespace(label, value) => {
             stage.kube.merge_namespace(&json!({"metadata": {"labels": {*label: value}}})).await
         }
         Act::EvictPod => {
             let pod = stage.kube.list("pods").await?.pop().context("there is no pod")?;
             stage.kube.evict(pod.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default()).await
-        }
-        Act::StopExecution => executions.first()?.stop().await,
-        Act::StartAnother => {
-            executions.other = Some(executions.first()?.another().await?);
-            Ok(())
         }
         Act::KillWorker => stage.kill_worker().await,
         Act::StartWorker => stage.start_worker(),

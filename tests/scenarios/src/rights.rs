@@ -14,12 +14,20 @@ fn rules(rights: Rights) -> Value {
     if rights != Rights::NoCreate {
         on_jobs.push("create");
     }
-    json!([
-        {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": on_jobs},
-        {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]},
-        {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
-        {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "list", "patch"]},
-    ])
+    let mut rules = vec![
+        json!({"apiGroups": ["batch"], "resources": ["jobs"], "verbs": on_jobs}),
+        json!({"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}),
+        json!({"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]}),
+        json!({"apiGroups": [""], "resources": ["events"], "verbs": ["create", "list", "patch"]}),
+    ];
+    if rights == Rights::AndConfigMaps {
+        rules.push(json!({"apiGroups": [""], "resources": ["configmaps"], "verbs": ["*"]}));
+    }
+    if rights == Rights::Everywhere {
+        // Kubernetes lets everybody `get` it, and nobody `head`.
+        rules.push(json!({"nonResourceURLs": ["/healthz"], "verbs": ["get", "head"]}));
+    }
+    rules.into()
 }
 
 /// Makes the account `id` in a namespace and gives a token of it.
@@ -27,7 +35,9 @@ pub(crate) async fn account(kube: &Api, namespace: &str, id: &str, rights: Right
     kube.create("serviceaccounts", &json!({"metadata": {"name": id}})).await?;
     let (role, binding, within) = match rights {
         Rights::Everywhere => ("ClusterRole", "ClusterRoleBinding", RBAC.to_owned()),
-        Rights::Documented | Rights::NoCreate => ("Role", "RoleBinding", format!("{RBAC}/namespaces/{namespace}")),
+        Rights::Documented | Rights::NoCreate | Rights::AndConfigMaps => {
+            ("Role", "RoleBinding", format!("{RBAC}/namespaces/{namespace}"))
+        }
     };
     let path = |kind: &str| format!("{within}/{}s", kind.to_lowercase());
     kube.create_at(&path(role), &json!({"metadata": {"name": id}, "rules": rules(rights)})).await?;

@@ -55,10 +55,12 @@ pub(crate) enum Home {
 pub enum Rights {
     /// What the documentation asks for, in the scenario's namespace.
     Documented,
-    /// The same, in every namespace.
+    /// The same in every namespace, and the worker serves them all.
     Everywhere,
     /// The same, but it may create nothing.
     NoCreate,
+    /// The same, and whatever it likes with `ConfigMaps`, for calls.
+    AndConfigMaps,
 }
 
 /// What is started.

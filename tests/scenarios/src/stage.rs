@@ -21,7 +21,7 @@ use crate::{
     play::Run,
     process::{Surroundings, WorkerProcess},
     rights,
-    scenario::{Home, Scenario},
+    scenario::{Home, Rights, Scenario},
 };
 
 /// The activity that native `eks:` resources lead to on the sandbox.
@@ -115,17 +115,9 @@ impl Stage {
             environment,
             label: id.clone(),
         };
-        let own = [
-            "--namespace",
-            &namespace,
-            "--group",
-            &id,
-            "--heartbeat-interval",
-            scenario.heartbeat_interval,
-            "--pollers",
-            "4",
-        ];
-        let flags = own.into_iter().chain(scenario.flags.iter().copied()).map(str::to_owned).collect();
+        let scope = if scenario.rights == Rights::Everywhere { vec![] } else { vec!["--namespace", &namespace] };
+        let own = ["--group", &id, "--heartbeat-interval", scenario.heartbeat_interval, "--pollers", "4"];
+        let flags = scope.into_iter().chain(own).chain(scenario.flags.iter().copied()).map(str::to_owned).collect();
         Ok(Self {
             backend,
             patience,

@@ -53,6 +53,9 @@ impl fmt::Debug for ApiAnswer {
     }
 }
 
+/// What stands for a text that may show a token: a Job as `kubectl apply` notes it, a body that is no JSON.
+const NOT_SHOWN: &str = "[runjob: not shown, a task token may be in it]";
+
 fn redact(value: &mut Value) {
     match value {
         Value::Object(map) => {
@@ -60,6 +63,7 @@ fn redact(value: &mut Value) {
             map.values_mut().for_each(redact);
         }
         Value::Array(items) => items.iter_mut().for_each(redact),
+        Value::String(text) if text.contains(TASK_TOKEN) => NOT_SHOWN.clone_into(text),
         _ => {}
     }
 }
@@ -77,6 +81,17 @@ mod tests {
             answer.envelope().to_string(),
             r#"{"ResponseBody":{"items":[{"metadata":{"annotations":{"a":"b"}}}],"n":1.10},"StatusCode":200,"StatusText":"OK"}"#
         );
+    }
+
+    #[test]
+    fn a_text_that_may_hold_a_token_is_not_shown() {
+        let copied = json!({"metadata": {"annotations": {
+            "kubectl.kubernetes.io/last-applied-configuration": "{\"runjob/task-token\":\"secret\"}", "a": "b"}}});
+        let nested = format!("{}{{\"runjob/task-token\":\"secret\"}}{}", "[".repeat(200), "]".repeat(200));
+        for body in [copied.to_string(), nested, "runjob/task-token: secret".to_owned()] {
+            let shown = ApiAnswer::new(200, "OK", body.as_bytes()).envelope().to_string();
+            assert!(!shown.contains("secret") && shown.contains(NOT_SHOWN), "{shown}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use serde_json::Value;
 
-use crate::{fields::Fields, invalid::InvalidParameters, manifest::RESERVED_PREFIX};
+use crate::{fields::Fields, invalid::InvalidParameters, manifest::RESERVED_PREFIX, yaml};
 
 /// The paths of the Kubernetes API that a call may lead to.
 const ROOTS: [&str; 7] = ["api", "apis", "version", "openapi", "healthz", "readyz", "livez"];
@@ -14,9 +14,12 @@ const STREAMING_SUBRESOURCES: [&str; 4] = ["attach", "exec", "portforward", "pro
 /// The longest path and query, in bytes: a bit less than what fits into a request's URI.
 const MAX_URI: usize = 60_000;
 
+/// RFC 6902: a list of operations.
+pub(crate) const JSON_PATCH: &str = "application/json-patch+json";
+
 /// The patch types of the Kubernetes API.
 const PATCH_TYPES: [&str; 4] = [
-    "application/json-patch+json",
+    JSON_PATCH,
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
     "application/apply-patch+yaml",
@@ -52,8 +55,8 @@ pub struct Call {
     pub method: Method,
     /// Its path and query, encoded.
     pub path_and_query: String,
-    /// Its body, as it is sent.
-    pub body: Option<String>,
+    /// Its body. One that was given as text is sent as what it was read as: nothing else was checked.
+    pub body: Option<Value>,
     /// The media type of the body.
     pub content_type: Option<String>,
 }
@@ -96,18 +99,9 @@ pub(crate) fn parse(top: &Fields<'_>, cluster: Option<String>) -> Result<Call, I
         let found = format!("{} bytes of path and query", path_and_query.len());
         return Err(InvalidParameters::text("$.QueryParameters", found, "at most 60000 bytes, encoded"));
     }
-    let body = top.get("RequestBody").filter(|body| !body.is_null());
-    if let Some(body) = body {
-        refuse_forgery(top, body)?;
-    }
-    let content_type = content_type(top, method, body)?;
-    Ok(Call {
-        cluster,
-        method,
-        path_and_query,
-        body: body.map(|body| body.as_str().map_or_else(|| body.to_string(), ToOwned::to_owned)),
-        content_type,
-    })
+    let body = body(top)?;
+    let content_type = content_type(top, method, body.as_ref())?;
+    Ok(Call { cluster, method, path_and_query, body, content_type })
 }
 
 fn method(top: &Fields<'_>) -> Result<Method, InvalidParameters> {
@@ -194,28 +188,30 @@ fn content_type(top: &Fields<'_>, method: Method, body: Option<&Value>) -> Resul
 }
 
 fn patch_type(body: &Value) -> &'static str {
-    let is_list = match body {
-        Value::String(text) => text.trim_start().starts_with('['),
-        body => body.is_array(),
-    };
-    if is_list { "application/json-patch+json" } else { "application/merge-patch+json" }
+    if body.is_array() { JSON_PATCH } else { "application/merge-patch+json" }
 }
 
-/// A body that writes metadata below `runjob/` could hand a task's answer to somebody else's Job.
-fn refuse_forgery(top: &Fields<'_>, body: &Value) -> Result<(), InvalidParameters> {
-    let forged = match body {
-        // The API server takes YAML, too, and every JSON is one.
-        Value::String(text) => match serde_saphyr::from_str::<Value>(text) {
-            Ok(parsed) => mentions_stamp(&parsed),
-            Err(_) => return Err(top.refuse("RequestBody", "an object or list, or a string that holds JSON or YAML")),
+/// Takes the body, which may be text. Metadata below `runjob/` in it could hand a task's answer to somebody else's Job.
+fn body(top: &Fields<'_>) -> Result<Option<Value>, InvalidParameters> {
+    const EXPECTED: &str = "an object or list, or a string that holds one as JSON or YAML";
+    let body = match top.get("RequestBody") {
+        None => return Ok(None),
+        Some(Value::String(text)) => match serde_json::from_str(text).or_else(|_| yaml::read(text)) {
+            Ok(body) => body,
+            Err(reason) => {
+                let found = format!("a string that is neither JSON nor YAML ({reason})");
+                return Err(InvalidParameters::text("$.RequestBody", found, EXPECTED));
+            }
         },
-        body => mentions_stamp(body),
+        Some(body) => body.clone(),
     };
-    if forged {
-        Err(top.refuse("RequestBody", "a body that leaves labels and annotations below runjob/ alone"))
-    } else {
-        Ok(())
+    if !(body.is_object() || body.is_array()) {
+        return Err(top.refuse("RequestBody", EXPECTED));
     }
+    if mentions_stamp(&body) {
+        return Err(top.refuse("RequestBody", "a body that leaves labels and annotations below runjob/ alone"));
+    }
+    Ok(Some(body))
 }
 
 fn mentions_stamp(value: &Value) -> bool {
@@ -229,15 +225,41 @@ fn mentions_stamp(value: &Value) -> bool {
     }
 }
 
+/// What a path leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Target<'a> {
+    /// The API group; empty for the core.
+    pub(crate) group: &'a str,
+    /// `None`: objects of the cluster, or of all namespaces.
+    pub(crate) namespace: Option<&'a str>,
+    /// `pods`.
+    pub(crate) resource: &'a str,
+    /// `None`: all of them.
+    pub(crate) name: Option<&'a str>,
+    pub(crate) subresource: Option<&'a str>,
+}
+
 impl Call {
-    /// The namespace that the path lies in. `None`: it leads to cluster-scoped objects.
-    pub fn namespace(&self) -> Option<&str> {
+    /// What the path leads to. `None`: to no resource, such as `/version`.
+    pub(crate) fn target(&self) -> Option<Target<'_>> {
         let path = self.path_and_query.split('?').next().unwrap_or_default();
         let parts: Vec<&str> = path.split('/').skip(1).collect();
-        match parts.as_slice() {
-            ["api", _, "namespaces", name, _, ..] | ["apis", _, _, "namespaces", name, _, ..] => Some(name),
-            _ => None,
-        }
+        let (group, rest) = match parts.as_slice() {
+            ["api", _, rest @ ..] => ("", rest),
+            ["apis", group, _, rest @ ..] => (*group, rest),
+            _ => return None,
+        };
+        let (namespace, rest) = match rest {
+            ["namespaces", namespace, rest @ ..] if !rest.is_empty() => (Some(*namespace), rest),
+            rest => (None, rest),
+        };
+        let (resource, rest) = rest.split_first()?;
+        Some(Target { group, namespace, resource, name: rest.first().copied(), subresource: rest.get(1).copied() })
+    }
+
+    /// The namespace that the path lies in. `None`: it leads to cluster-scoped objects.
+    pub fn namespace(&self) -> Option<&str> {
+        self.target()?.namespace
     }
 }
 
@@ -336,11 +358,29 @@ mod tests {
             json!("{\"metadata\":{\"labels\":{\"runjob/group\":\"g\"}}}"),
             json!("metadata:\n  labels:\n    runjob/group: g\n"),
             json!("metadata:\n  annotations:\n    \"runjob\\u002ftask-token\": g\n"),
+            json!("? !!binary cnVuam9iL3Rhc2stdG9rZW4=\n: x\n"),
+            json!("a: &a {runjob/task-token: x}\nmetadata: {annotations: *a}\n"),
             json!("{ not: [ closed"),
+            json!("a: 1\n---\nb: 2\n"),
+            json!("text"),
+            json!(""),
+            json!(7),
         ] {
             let input = json!({"Method": "POST", "Path": "/api/v1/x", "RequestBody": body});
             assert!(refused(&input).starts_with("$.RequestBody"), "{body}");
         }
+    }
+
+    #[test]
+    fn a_body_as_text_is_sent_as_what_it_was_read_as() {
+        let sent = |body: &str| {
+            let input = json!({"Method": "POST", "Path": "/api/v1/x", "RequestBody": body});
+            call(&input).unwrap().body.unwrap().to_string()
+        };
+        assert_eq!(sent(r#" {"a": 1.10, "b": 123456789012345678901} "#), r#"{"a":1.10,"b":123456789012345678901}"#);
+        assert_eq!(sent("a: {b: [0644]}\n"), r#"{"a":{"b":[420]}}"#);
+        // Of two, the API server might take the one that was not looked at.
+        assert_eq!(sent(r#"{"metadata":{"labels":{"runjob/group":"g"}},"metadata":{}}"#), r#"{"metadata":{}}"#);
     }
 
     #[test]

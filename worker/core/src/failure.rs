@@ -71,6 +71,9 @@ explained! {
         ClusterNotAllowed => "RunJob.ClusterNotAllowed", Pointless, "use the activity of a worker that serves the cluster";
         /// The request names a namespace outside those that this worker serves.
         NamespaceNotAllowed => "RunJob.NamespaceNotAllowed", Pointless, "use one of the worker's --namespace";
+        /// The pods would run as a service account that this worker does not allow, or the request does not show as which one.
+        ServiceAccountNotAllowed => "RunJob.ServiceAccountNotAllowed", Pointless,
+            "name one of the worker's --allow-service-account in the pod template's serviceAccountName";
         /// The Kubernetes API could not be reached for 15 minutes.
         ClusterUnreachable => "RunJob.ClusterUnreachable", Helps, "look at the cluster, and at the network on the way to it";
         /// The result does not fit into 240 KiB, even without logs, or the answer to a call does not.

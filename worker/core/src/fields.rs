@@ -2,10 +2,13 @@
 
 use serde_json::{Map, Value};
 
-use crate::invalid::InvalidParameters;
+use crate::{budget::shortened, invalid::InvalidParameters};
 
 /// How much of a value an error shows. The rest of the input belongs to its owner.
 const MAX_SHOWN: usize = 40;
+
+/// How much of a field's name a path shows, in characters. Kubernetes' own longest are keys of labels, with 317.
+const MAX_NAME: usize = 320;
 
 /// An object and the path that leads to it.
 #[derive(Debug, Clone)]
@@ -39,11 +42,14 @@ impl<'a> Fields<'a> {
 
     pub(crate) fn path_of(&self, name: &str) -> String {
         let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && !name.is_empty();
+        let name = shortened(name, MAX_NAME);
         if plain { format!("{}.{name}", self.path) } else { format!("{}[{}]", self.path, Value::from(name)) }
     }
 
+    /// A field that has a value. `null` is none: that is what a path to an optional field of the input leads to, and what AWS'
+    /// and Kubernetes' own APIs take it for.
     pub(crate) fn get(&self, name: &str) -> Option<&'a Value> {
-        self.map.get(name)
+        self.map.get(name).filter(|value| !value.is_null())
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&'a String, &'a Value)> {
@@ -55,7 +61,7 @@ impl<'a> Fields<'a> {
     }
 
     pub(crate) fn string(&self, name: &str) -> Result<Option<&'a str>, InvalidParameters> {
-        match self.map.get(name) {
+        match self.get(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
             Some(_) => Err(self.refuse(name, "a string")),
@@ -63,7 +69,7 @@ impl<'a> Fields<'a> {
     }
 
     pub(crate) fn boolean(&self, name: &str) -> Result<Option<bool>, InvalidParameters> {
-        match self.map.get(name) {
+        match self.get(name) {
             None => Ok(None),
             Some(Value::Bool(flag)) => Ok(Some(*flag)),
             Some(_) => Err(self.refuse(name, "true or false")),
@@ -71,25 +77,29 @@ impl<'a> Fields<'a> {
     }
 
     pub(crate) fn natural(&self, name: &str) -> Result<Option<u64>, InvalidParameters> {
-        match self.map.get(name) {
+        match self.get(name) {
             None => Ok(None),
             Some(value) => value.as_u64().map(Some).ok_or_else(|| self.refuse(name, "a whole number, 0 or more")),
         }
     }
 
     pub(crate) fn object(&self, name: &str) -> Result<Option<Fields<'a>>, InvalidParameters> {
-        self.map.get(name).map(|value| Fields::of(&self.path_of(name), value)).transpose()
+        self.get(name).map(|value| Fields::of(&self.path_of(name), value)).transpose()
     }
 
     pub(crate) fn required(&self, name: &str, expected: &str) -> Result<&'a Value, InvalidParameters> {
-        self.map.get(name).ok_or_else(|| InvalidParameters::absent(&self.path_of(name), expected))
+        match self.map.get(name) {
+            Some(value) if !value.is_null() => Ok(value),
+            Some(_) => Err(self.refuse(name, expected)),
+            None => Err(InvalidParameters::absent(&self.path_of(name), expected)),
+        }
     }
 
     /// A map of string to list of strings: the shape of the native `LogParameters` and `QueryParameters`.
     pub(crate) fn multi_map(&self, name: &str) -> Result<Vec<(String, Vec<String>)>, InvalidParameters> {
         let Some(map) = self.object(name)? else { return Ok(Vec::new()) };
         let mut entries = Vec::new();
-        for (key, value) in map.iter() {
+        for (key, value) in map.iter().filter(|(_, value)| !value.is_null()) {
             let strings = value.as_array().and_then(|items| {
                 items.iter().map(|item| item.as_str().map(ToOwned::to_owned)).collect::<Option<Vec<_>>>()
             });
@@ -121,9 +131,11 @@ pub(crate) fn describe(value: &Value) -> String {
 
 /// The known name that is at most two edits (or a matter of upper and lower case) away.
 fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
-    let lower = name.to_lowercase();
-    let candidates = known.iter().map(|candidate| (edits(&lower, &candidate.to_lowercase()), *candidate));
-    candidates.filter(|(distance, _)| *distance <= 2).min_by_key(|(distance, _)| *distance).map(|(_, near)| near)
+    const FAR: usize = 2;
+    // As many edits at least as the lengths differ: a name of a megabyte is not even looked at.
+    let close = known.iter().filter(|candidate| candidate.len().abs_diff(name.len()) <= FAR);
+    let candidates = close.map(|candidate| (edits(&name.to_lowercase(), &candidate.to_lowercase()), *candidate));
+    candidates.filter(|(distance, _)| *distance <= FAR).min_by_key(|(distance, _)| *distance).map(|(_, near)| near)
 }
 
 /// The Levenshtein distance.

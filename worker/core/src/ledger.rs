@@ -20,9 +20,10 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     arn::ActivityArn,
+    budget::shortened,
     job::JobView,
     log_options::LogOptions,
-    manifest::{RESERVED_PREFIX, metadata_mut},
+    manifest::{RESERVED_PREFIX, map_mut, metadata_mut},
     names::Group,
     owner::{OwnerKey, SpecHash},
     request::{Answer, OnStuck, OnTaskGone},
@@ -139,10 +140,10 @@ pub(crate) fn write(stamp: &Stamp, group: &Group, job: &mut Value) {
         spec.insert("ttlSecondsAfterFinished".into(), ttl.into());
     }
     let Some(metadata) = metadata_mut(job) else { return };
-    if let Some(labels) = sub_map(metadata, "labels") {
+    if let Some(labels) = map_mut(metadata, "labels") {
         labels.insert(GROUP.into(), group.as_str().into());
     }
-    let Some(annotations) = sub_map(metadata, "annotations") else { return };
+    let Some(annotations) = map_mut(metadata, "annotations") else { return };
     annotations.extend(written(stamp).into_iter().map(|(name, value)| (name.to_owned(), value.into())));
 }
 
@@ -170,14 +171,6 @@ fn held_ttl(stamp: &Stamp) -> Option<u64> {
     stamp.ttl.filter(|ttl| *ttl < HELD_TTL).map(|_| HELD_TTL)
 }
 
-fn sub_map<'m>(metadata: &'m mut Map<String, Value>, name: &str) -> Option<&'m mut Map<String, Value>> {
-    let entry = metadata.entry(name).or_insert(Value::Null);
-    if entry.is_null() {
-        *entry = Value::Object(Map::new());
-    }
-    entry.as_object_mut()
-}
-
 /// Reads what the metadata of a Job says.
 pub(crate) fn read(metadata: &Value) -> Entry {
     let Some(annotations) = metadata.get("annotations") else { return Entry::None };
@@ -186,7 +179,7 @@ pub(crate) fn read(metadata: &Value) -> Entry {
         None => return Entry::None,
         Some(CURRENT_VERSION) => {}
         Some(other) => {
-            let reason = format!("version {other}, this runjob reads version {CURRENT_VERSION}");
+            let reason = format!("version {}, this runjob reads version {CURRENT_VERSION}", quoted(other));
             return Entry::Unreadable(UnreadableStamp { annotation: VERSION, reason });
         }
     }
@@ -208,19 +201,25 @@ fn read_open<'a>(text: impl Fn(&str) -> Option<&'a str>) -> Result<Stamp, Unread
     let answer = match needed(FORM)? {
         "task" => Answer::WhenFinished,
         "start" => Answer::WhenCreated,
-        other => return Err(unreadable(FORM)(format!("unknown form {other}"))),
+        other => return Err(unreadable(FORM)(format!("unknown form {}", quoted(other)))),
     };
     Ok(Stamp {
         answer,
         token: TaskToken::new(needed(TASK_TOKEN)?).map_err(|error| unreadable(TASK_TOKEN)(error.to_string()))?,
-        source: needed(SOURCE)?.parse().map_err(|error| unreadable(SOURCE)(format!("{error}")))?,
+        source: needed(SOURCE)?.parse().map_err(|_| unreadable(SOURCE)("it is no ARN of an activity".into()))?,
         owner: OwnerKey::from_annotation(needed(OWNER)?),
         spec_hash: SpecHash::from_annotation(needed(SPEC_HASH)?),
-        options: serde_json::from_str(needed(OPTIONS)?).map_err(|error| unreadable(OPTIONS)(error.to_string()))?,
+        options: serde_json::from_str(needed(OPTIONS)?)
+            .map_err(|_| unreadable(OPTIONS)("it is not as this runjob writes it".into()))?,
         ttl: text(TTL)
-            .map(|ttl| ttl.parse().map_err(|_| unreadable(TTL)(format!("{ttl} is no number of seconds"))))
+            .map(|ttl| ttl.parse().map_err(|_| unreadable(TTL)(format!("{} is no number of seconds", quoted(ttl)))))
             .transpose()?,
     })
+}
+
+/// The beginning of what somebody has put there. Too short to be a token: this gets into logs and Events.
+fn quoted(text: &str) -> String {
+    shortened(text, 16)
 }
 
 /// The names of the annotations that go when the Job is settled.

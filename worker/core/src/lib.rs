@@ -35,7 +35,10 @@ pub mod pod;
 pub mod progress;
 pub mod refusal;
 pub mod request;
+pub mod service_account;
 pub mod token;
+pub mod warning;
+mod yaml;
 
 #[cfg(test)]
 mod fixtures;

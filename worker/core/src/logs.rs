@@ -204,12 +204,15 @@ impl LogText {
 }
 
 impl Logs {
-    /// How many bytes each log takes, in the order of [`Logs::render`].
+    /// How many bytes each log can do with, in the order of [`Logs::render`]. One that is shorter than the mark of a cut asks for
+    /// none: cutting it would gain nothing.
     pub(crate) fn sizes(&self, format: LogFormat) -> Vec<usize> {
         let containers = self.pods.iter().flat_map(|pod| &pod.containers);
         let logs = containers.flat_map(|container| iter::once(&container.log).chain(&container.previous));
         logs.map(|log| match log {
-            ContainerLog::Read(text) => text.rendered(format).to_string().len(),
+            ContainerLog::Read(text) => {
+                Some(text.rendered(format).to_string().len()).filter(|size| *size > CUT_MARK).unwrap_or_default()
+            }
             ContainerLog::Unreadable { .. } => 0,
         })
         .collect()
@@ -258,7 +261,7 @@ fn render_one(log: &ContainerLog, format: LogFormat, share: usize) -> Value {
         ContainerLog::Unreadable { error, cause } => json!({"error": error, "cause": cause}),
         ContainerLog::Read(text) => {
             let whole = text.rendered(format);
-            if !text.is_cut() && whole.to_string().len() <= share {
+            if !text.is_cut() && whole.to_string().len() <= share.max(CUT_MARK) {
                 return json!({ "log": whole });
             }
             // Two bytes for the quotes.

@@ -6,6 +6,7 @@ use crate::{
     fields::Fields,
     invalid::InvalidParameters,
     names::{MAX_JOB_NAME, Naming, is_dns_label, is_dns_subdomain},
+    yaml,
 };
 
 /// The prefix of `runjob`'s own labels and annotations.
@@ -76,8 +77,7 @@ fn from_text(text: &str) -> Result<Value, InvalidParameters> {
     if let Ok(value) = serde_json::from_str(text) {
         return Ok(value);
     }
-    serde_saphyr::from_str(text).map_err(|error| {
-        let reason: String = error.to_string().lines().next().unwrap_or_default().chars().take(200).collect();
+    yaml::read(text).map_err(|reason| {
         InvalidParameters::text(
             "$.Job",
             format!("a string that is neither JSON nor YAML ({reason})"),
@@ -145,8 +145,16 @@ fn refuse_reserved(metadata: &Fields<'_>) -> Result<(), InvalidParameters> {
 
 /// The metadata of a Job, made if it is absent.
 pub(crate) fn metadata_mut(job: &mut Value) -> Option<&mut Map<String, Value>> {
-    let job = job.as_object_mut()?;
-    job.entry("metadata").or_insert_with(|| Value::Object(Map::new())).as_object_mut()
+    map_mut(job.as_object_mut()?, "metadata")
+}
+
+/// A map inside of another, made if it is absent or `null`.
+pub(crate) fn map_mut<'m>(parent: &'m mut Map<String, Value>, name: &str) -> Option<&'m mut Map<String, Value>> {
+    let entry = parent.entry(name).or_insert(Value::Null);
+    if entry.is_null() {
+        *entry = Value::Object(Map::new());
+    }
+    entry.as_object_mut()
 }
 
 #[cfg(test)]

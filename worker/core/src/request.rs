@@ -117,8 +117,7 @@ const ONLY_CALL: [&str; 5] = ["ContentType", "Method", "Path", "QueryParameters"
 
 /// Takes a task's input as a request.
 pub fn parse(input: &str, strictness: Strictness) -> Result<Parsed, InvalidParameters> {
-    let value: Value = serde_json::from_str(input)
-        .map_err(|error| InvalidParameters::text("$", format!("text that is no JSON ({error})"), "a JSON object"))?;
+    let value: Value = serde_json::from_str(input).map_err(|error| unreadable(&error))?;
     let top = Fields::of("$", &value)?;
     let mut warnings = Vec::new();
     tolerate(top.unknown(&KNOWN), strictness, &mut warnings)?;
@@ -149,6 +148,16 @@ pub fn parse(input: &str, strictness: Strictness) -> Result<Parsed, InvalidParam
         }
     };
     Ok(Parsed { request, warnings })
+}
+
+/// `serde_json` goes 127 levels deep, so that no input can exhaust the stack. Its name for that is a mystery to users.
+fn unreadable(error: &serde_json::Error) -> InvalidParameters {
+    let reason = error.to_string();
+    if let Some((_, place)) = reason.split_once("recursion limit exceeded") {
+        let found = format!("something nested deeper than 127 levels{place}");
+        return InvalidParameters::text("$", found, "a JSON object of at most 127 levels");
+    }
+    InvalidParameters::text("$", format!("text that is no JSON ({reason})"), "a JSON object")
 }
 
 enum Action {

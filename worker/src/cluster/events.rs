@@ -12,7 +12,8 @@ use jiff::Timestamp;
 use prometheus_client::metrics::counter::Counter;
 use runjob_core::{budget::shortened, job::JobView};
 use serde_json::{Value, json};
-use tracing::{debug, warn};
+use tokio::sync::Semaphore;
+use tracing::{Instrument, debug, warn};
 
 use super::{
     Cluster, ListError, WriteError,
@@ -29,6 +30,9 @@ const MAX_MESSAGE: usize = 1024;
 const REMEMBERED: usize = 1000;
 /// The longest that a write may take, repetitions against an API server that has only just come back included.
 const DEADLINE: Duration = Duration::from_mins(1);
+
+/// The most Events that are written at a time.
+const MAX_WRITES: usize = 8;
 
 /// How serious an Event is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,11 +53,19 @@ impl EventKind {
 }
 
 /// The Events that this process has written.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Written {
     memory: Arc<Mutex<Memory>>,
+    /// Permits to write one: there may be as many to be written at once as there are Jobs.
+    writing: Arc<Semaphore>,
     /// The Events that could not be written.
     lost: Counter,
+}
+
+impl Default for Written {
+    fn default() -> Self {
+        Self { memory: Arc::default(), writing: Arc::new(Semaphore::new(MAX_WRITES)), lost: Counter::default() }
+    }
 }
 
 /// The same news: of the same Job, for the same reason, in the same words.
@@ -96,6 +108,8 @@ impl Cluster {
     /// Tells of a Job by an Event. One that cannot be written is logged and counted, no more: nothing depends on it.
     pub async fn record_event(&self, job: &JobView, kind: EventKind, reason: &str, message: &str) {
         let message = within(message);
+        // Closed only when the worker ends.
+        let _permit = self.written.writing.acquire().await.ok();
         match tokio::time::timeout(DEADLINE, self.write_event(job, kind, reason, &message)).await {
             Ok(Ok(())) => return,
             // RBAC, as a rule, and on purpose: once would do, and the count says how often.
@@ -106,6 +120,13 @@ impl Cluster {
             Err(_) => warn!(job = %job.key, reason, message, "unable to write an Event in time"),
         }
         self.written.lost.inc();
+    }
+
+    /// The same beside whatever else is done: nobody waits for it.
+    pub fn tell(&self, job: JobView, kind: EventKind, reason: &'static str, message: String) {
+        let cluster = self.clone();
+        let write = async move { cluster.record_event(&job, kind, reason, &message).await };
+        tokio::spawn(write.in_current_span());
     }
 
     /// The Events about one object: the one that has this UID, not others that had its name.

@@ -6,7 +6,7 @@ use http::{Method, Request, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use kube::client::Body;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use runjob_core::answer::ApiAnswer;
+use runjob_core::{answer::ApiAnswer, warning};
 use serde_json::Value;
 
 use super::Cluster;
@@ -26,6 +26,8 @@ pub struct Exchanged {
     pub answer: ApiAnswer,
     /// The server's wish, as `Retry-After` has it.
     pub retry_after: Option<Duration>,
+    /// What the server had to say about it, as `Warning` has it.
+    pub warnings: Vec<String>,
 }
 
 /// There was no answer.
@@ -109,10 +111,13 @@ impl Cluster {
                 failed(chain(&*error), delivery)
             })?;
             let retry_after = head.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+            let warnings = head.headers.get_all(header::WARNING).iter();
+            let warnings = warnings.filter_map(|value| std::str::from_utf8(value.as_bytes()).ok());
             let reason = head.status.canonical_reason().unwrap_or_default();
             Ok(Exchanged {
                 answer: ApiAnswer::new(head.status.as_u16(), reason, &body.to_bytes()),
                 retry_after: retry_after.map(Duration::from_secs),
+                warnings: warning::texts(warnings),
             })
         };
         match tokio::time::timeout(DEADLINE, exchange).await {

@@ -117,7 +117,7 @@ impl Cluster {
             call::Method::Patch => Method::PATCH,
         };
         let mut ask = Ask::new(format!("{method} {}", call.path_and_query), method, call.path_and_query.clone());
-        ask.body = call.body.clone().map(|body| (call.content_type.clone().unwrap_or_default(), body));
+        ask.body = call.body.as_ref().map(|body| (call.content_type.clone().unwrap_or_default(), body.to_string()));
         self.exchange(&ask).await
     }
 

@@ -9,7 +9,7 @@ use runjob_core::{
     output::{self, Write},
     refusal::{AUTHENTICATION_PATIENCE, PATIENCE},
 };
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::{Intake, patience::Patience};
 use crate::{
@@ -44,6 +44,9 @@ impl Intake {
     }
 
     fn reply_to_call(&self, call: &Call, result: Result<Exchanged, Unreachable>) -> Reply {
+        for warning in result.iter().flat_map(|exchanged| &exchanged.warnings) {
+            info!(warning, method = call.method.as_str(), "the API server warns of a call");
+        }
         let write = if call.method.is_repeatable() { Write::No } else { Write::Yes };
         let outcome = match result {
             Ok(Exchanged { answer, .. }) if answer.is_success() => output::of_call(&answer, write, OUTPUT_BUDGET),

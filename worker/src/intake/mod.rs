@@ -23,6 +23,7 @@ use runjob_core::{
     owner::OwnerKey,
     plan::Plan,
     request::{self, Request, Strictness},
+    service_account::Allowed,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument, Span, debug, field::Empty, info, info_span, warn};
@@ -38,6 +39,9 @@ use crate::{
     sfn::{Clients, PolledTask, Reply, Trouble},
     tracker::Pulse,
 };
+
+/// The most fields of one input that are told of, having been passed over: there may be as many as fit into a megabyte.
+const MAX_WARNINGS: usize = 10;
 
 /// Takes tasks and starts them.
 #[derive(Clone)]
@@ -165,7 +169,7 @@ impl Intake {
     fn request(&self, input: &str) -> Result<Request, TaskFailure> {
         let strictness = if self.settings.lenient { Strictness::Lenient } else { Strictness::Strict };
         let parsed = request::parse(input, strictness).map_err(|invalid| invalid.failure())?;
-        for warning in &parsed.warnings {
+        for warning in parsed.warnings.iter().take(MAX_WARNINGS) {
             warn!(path = warning.path(), "a part of a task's input was passed over");
         }
         let (cluster, namespace) = match &parsed.request {
@@ -174,6 +178,12 @@ impl Intake {
         };
         self.check_cluster(cluster.as_deref())?;
         self.check_namespace(namespace)?;
+        if let Some(allowed) = Allowed::of(&self.settings.allow_service_accounts) {
+            match &parsed.request {
+                Request::RunJob(run) => allowed.check_job(run.manifest.value())?,
+                Request::Call(call) => allowed.check_call(call)?,
+            }
+        }
         Ok(parsed.request)
     }
 

@@ -17,7 +17,7 @@ use super::{
     predecessor::{Predecessor, Succession},
 };
 use crate::{
-    cluster::{Delivery, Exchanged, Fence, Unreachable, WriteError},
+    cluster::{Delivery, EventKind, Exchanged, Fence, Unreachable, WriteError},
     heartbeat::{Hold, Verdict},
     retry::CALLS,
 };
@@ -185,6 +185,10 @@ impl Intake {
                 return Attempt::Done(Started::Failed(TaskFailure::saying(ErrorName::Internal, error.to_string())));
             }
         };
+        for warning in &created.warnings {
+            warn!(warning, "the API server warns of the Job");
+            self.cluster.tell(view.clone(), EventKind::Warning, "AdmissionWarning", warning.clone());
+        }
         let Err(difference) = plan.check_stamp(&view) else { return Attempt::Done(Started::Created) };
         let fate = match self.remove(&view).await {
             Ok(()) => "the Job was deleted again".to_owned(),

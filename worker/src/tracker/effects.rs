@@ -21,7 +21,7 @@ use super::{
     table::JobId,
 };
 use crate::{
-    cluster::{Cluster, Exchanged, Fence, WriteError},
+    cluster::{Cluster, EventKind, Exchanged, Fence, WriteError},
     metrics::{self, Metrics},
     replies::{Delivery, Replies},
     retry::{CALLS, Pauses},
@@ -174,7 +174,12 @@ impl Effects {
             _ if found.group.as_deref() != Some(self.group.as_str()) => {
                 warn!("the Job has lost its label; it is put back");
                 match self.cluster.patch(&found.key, &ledger::relabel(&found, &self.group)).await {
-                    Ok(()) => Outcome::Confirmed(Presence::Seen),
+                    Ok(()) => {
+                        let message =
+                            "the label runjob/group was gone, and the Job with it from the watch: it is put back";
+                        self.cluster.tell(*found, EventKind::Warning, "LabelRestored", message.to_owned());
+                        Outcome::Confirmed(Presence::Seen)
+                    }
                     Err(error) => {
                         warn!(%error, "unable to put the label back");
                         tokio::time::sleep(AFTER_TROUBLE).await;
@@ -204,6 +209,9 @@ impl Effects {
                 },
                 Err(error @ WriteError::Refused { .. }) => {
                     warn!(%error, "unable to take an answered Job out of the watch");
+                    let message =
+                        format!("the task is answered, but the Job cannot be taken out of the watch: {error}");
+                    self.cluster.tell(view, EventKind::Warning, "SettleRefused", message);
                     self.metrics.settled(metrics::Outcome::Refused);
                     return Later::After(AFTER_REFUSAL);
                 }
@@ -253,7 +261,7 @@ impl Effects {
                         None
                     }
                 },
-                Ok(Exchanged { answer, retry_after }) => {
+                Ok(Exchanged { answer, retry_after, .. }) => {
                     warn!(status = answer.status, "unable to read a Job");
                     retry_after
                 }

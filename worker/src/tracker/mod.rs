@@ -233,15 +233,30 @@ impl Tracker {
             trouble => trouble,
         };
         if self.told.insert(id.clone()) {
-            if let LedgerEntry::Unreadable(error) = trouble {
-                warn!(job = %view.key, %error, "the stamp of a Job cannot be read");
-                self.metrics.unreadable_stamps.inc();
-            } else {
-                warn!(job = %view.key, "a Job of the group is of another account or region");
-                self.metrics.foreign_jobs.inc();
-            }
+            self.tell_untouchable(view, trouble);
         }
         None
+    }
+
+    /// A Job that nobody here may touch: whoever looks at it should find out why nothing happens. An Event touches nothing of it.
+    fn tell_untouchable(&self, view: &JobView, trouble: &LedgerEntry) {
+        let (reason, message) = match trouble {
+            LedgerEntry::Unreadable(error) => {
+                self.metrics.unreadable_stamps.inc();
+                ("UnreadableStamp", format!("{error}: the Job is left alone, and its task is not answered"))
+            }
+            LedgerEntry::Open(stamp) => {
+                self.metrics.foreign_jobs.inc();
+                let (account, region) = (stamp.source.account(), stamp.source.region());
+                let message = format!(
+                    "its task is of the account {account} in {region}, which this worker does not serve: the Job is left alone"
+                );
+                ("ForeignTask", message)
+            }
+            LedgerEntry::None | LedgerEntry::Settled { .. } => return,
+        };
+        warn!(job = %view.key, reason, message, "a Job of the group cannot be followed");
+        self.effects.cluster.tell(view.clone(), EventKind::Warning, reason, message);
     }
 
     fn update(&mut self, id: &JobId, change: impl FnOnce(&mut Entry)) {
@@ -328,10 +343,7 @@ impl Tracker {
         let message = format!("{}; {}", diagnosis.summary, diagnosis.hint);
         warn!(job = %view.key, code = diagnosis.code.as_str(), summary = diagnosis.summary, "the Job is stuck");
         self.metrics.stuck(diagnosis.code.as_str());
-        let effects = self.effects.clone();
-        tokio::spawn(async move {
-            effects.cluster.record_event(&view, EventKind::Warning, "Stuck", &message).await;
-        });
+        self.effects.cluster.tell(view, EventKind::Warning, "Stuck", message);
     }
 
     fn forget(&mut self, id: &JobId) {

@@ -4,7 +4,7 @@ use http::StatusCode;
 use runjob::cluster::{Cluster, EventKind};
 use runjob_core::job::JobView;
 use runjob_sandbox::faults::Effect;
-use runjob_scenarios::world::World;
+use runjob_scenarios::{jobs::a_job, world::World};
 use serde_json::{Value, json};
 
 fn cluster(world: &World) -> Cluster {
@@ -35,6 +35,52 @@ async fn an_event_is_written_once_and_counted_again() {
         "resourceVersion": "7"});
     assert_eq!(events(&world)[0]["involvedObject"], about);
     assert_eq!(cluster.lost_events().get(), 0);
+}
+
+#[tokio::test]
+async fn a_warning_of_the_api_server_becomes_an_event_on_the_job() {
+    let world = World::new().await.unwrap();
+    let restricted = "299 - \"would violate PodSecurity \\\"restricted:latest\\\"\"";
+    world.sandbox.kube.faults().plan("create jobs", Effect::Warn(restricted), 1);
+    world.run(&a_job("x", "true")).await.unwrap().output().unwrap();
+    let event = told_by_runjob(&world).await;
+    assert_eq!(
+        [&event["type"], &event["reason"], &event["message"], &event["involvedObject"]["name"]],
+        ["Warning", "AdmissionWarning", "would violate PodSecurity \"restricted:latest\"", "x"]
+    );
+}
+
+#[tokio::test]
+async fn a_job_that_nobody_here_may_touch_is_told_so() {
+    for (annotations, reason, message) in [
+        (json!({"runjob/v": "9"}), "UnreadableStamp", "version 9, this runjob reads version 1"),
+        (foreign_stamp(), "ForeignTask", "of the account 999999999999 in eu-west-1, which this worker does not serve"),
+    ] {
+        let world = World::new().await.unwrap();
+        let mut job = a_job("x", "sleep 600").job();
+        let group = "123456789012.us-east-1";
+        job["metadata"] =
+            json!({"namespace": "default", "name": "x", "labels": {"runjob/group": group}, "annotations": annotations});
+        world.sandbox.kubernetes().create(job).unwrap();
+        let event = told_by_runjob(&world).await;
+        assert_eq!(event["reason"], reason);
+        assert!(event["message"].as_str().unwrap().contains(message), "{event}");
+        let touched = world.sandbox.kube.recorder().counts();
+        assert!(!touched.contains_key("patch jobs") && !touched.contains_key("delete jobs"), "{touched:?}");
+        assert!(!event.to_string().contains("secret"), "{event}");
+    }
+}
+
+fn foreign_stamp() -> Value {
+    json!({"runjob/v": "1", "runjob/form": "task", "runjob/task-token": "secret", "runjob/owner": "o", "runjob/spec-hash": "h",
+        "runjob/source": "arn:aws:states:eu-west-1:999999999999:activity:jobs", "runjob/options": "{}"})
+}
+
+/// The first Event of the worker's.
+async fn told_by_runjob(world: &World) -> Value {
+    world.answered("create events").await.unwrap();
+    let own = |event: &Value| event["source"]["component"] == "runjob";
+    world.sandbox.kubernetes().list("events", None).into_iter().find(own).unwrap()
 }
 
 #[tokio::test]

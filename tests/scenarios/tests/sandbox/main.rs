@@ -4,6 +4,7 @@
 mod cost;
 mod crash;
 mod create;
+mod documents;
 mod drain;
 mod events;
 mod gone;

@@ -1,5 +1,7 @@
 //! Requests that cannot be: each an error that names the path, before anything is created.
 
+use http::StatusCode;
+use runjob_sandbox::faults::Effect;
 use runjob_scenarios::{jobs::a_job, world::World};
 use serde_json::{Value, json};
 
@@ -61,4 +63,25 @@ async fn a_call_shows_no_token() {
         annotations.get("runjob/owner").is_some() && annotations.get("runjob/task-token").is_none(),
         "{annotations}"
     );
+}
+
+#[tokio::test]
+async fn an_answer_without_a_body_is_an_empty_string() {
+    let world = World::new().await.unwrap();
+    let nothing = Effect::Answer { status: StatusCode::NO_CONTENT, retry_after: None, body: String::new() };
+    world.sandbox.kube.faults().plan("delete pods", nothing, 1);
+    let call = json!({"Method": "DELETE", "Path": "/api/v1/namespaces/default/pods/x"});
+    let answer = world.ask(&call.to_string()).await.unwrap().output().unwrap();
+    assert_eq!(answer, json!({"ResponseBody": "", "StatusCode": 204, "StatusText": "No Content"}));
+}
+
+#[tokio::test]
+async fn a_query_parameter_is_sent_once_for_each_of_its_values() {
+    let world = World::new().await.unwrap();
+    let query = json!({"labelSelector": ["a in (b,c)"], "fieldManager": ["ä&b", "", "c=d"]});
+    let call = json!({"Method": "GET", "Path": "/api/v1/namespaces/default/pods", "QueryParameters": query});
+    world.ask(&call.to_string()).await.unwrap().output().unwrap();
+    let asked = world.sandbox.kube.recorder().of("list pods");
+    let sent = "/api/v1/namespaces/default/pods?labelSelector=a%20in%20(b,c)&fieldManager=%C3%A4%26b&fieldManager=&fieldManager=c%3Dd";
+    assert_eq!(asked.iter().map(|request| request.uri.as_str()).collect::<Vec<_>>(), [sent]);
 }

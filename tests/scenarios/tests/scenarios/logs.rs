@@ -2,7 +2,7 @@
 
 use runjob_scenarios::{
     backend::Backend,
-    check::{absent, at, contains, lacks, log, shorter},
+    check::{absent, at, contains, counts, lacks, log, shorter},
     jobs::{JobRequest, a_job},
     scenario::{Ending, Scenario, scenario},
 };
@@ -50,6 +50,9 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
             contains("/logs", "the-end"),
             shorter("/logs", 300),
         ]),
+        scenario("of many pods the logs of some are told, and how many more there are", three_pods())
+            .flags(&["--max-log-pods", "2"])
+            .succeeds([counts("/logs/pods", 2), at("/logs/omitted", 1), absent("/logs/missing")]),
         scenario(
             "logs of a failed Job may be declined",
             a_job("x", "echo here; exit 1").with("/LogOptions/RetrieveLogs", false),
@@ -61,6 +64,10 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         )
         .fails("Job.BackoffLimitExceeded", [log("main", "here\n")]),
     ]
+}
+
+fn three_pods() -> JobRequest {
+    a_job("x", "echo here").with("/Job/spec/completions", 3).with("/Job/spec/parallelism", 3)
 }
 
 /// 200 bytes a line: the kubelet serves long lines much faster than short ones.

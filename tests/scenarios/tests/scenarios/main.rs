@@ -3,12 +3,14 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a test harness talks to whoever runs it")]
 
+mod calls;
 mod endings;
 mod failures;
 mod gone;
 mod keys;
 mod logs;
 mod requests;
+mod results;
 mod stuck;
 mod trouble;
 mod workflows;
@@ -74,6 +76,8 @@ async fn main() -> ExitCode {
         stuck::scenarios(),
         logs::scenarios(),
         requests::scenarios(),
+        results::scenarios(),
+        calls::scenarios(),
         gone::scenarios(),
         keys::scenarios(),
         trouble::scenarios(),

@@ -21,6 +21,21 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
             .flags(&["--namespace", "nowhere"])
             .fails("EKS.404", [at("/StatusCode", 404), contains("/ResponseBody/message", "\"nowhere\" not found")])
             .leaves(Afterwards::Nothing),
+        scenario("what the API server warns of is told by an Event on the Job", a_job("x", "true"))
+            .not_on(Backend::Sandbox, "the sandbox knows no Pod Security")
+            .before([Step::Do(Act::LabelNamespace("pod-security.kubernetes.io/warn", "restricted"))])
+            .until(Sight::Event("AdmissionWarning"))
+            .succeeds([at("/status/succeeded", 1)]),
+        scenario("a service account that is not allowed is refused", a_job("x", "true"))
+            .flags(&["--allow-service-account", "jobs"])
+            .fails(
+                "RunJob.ServiceAccountNotAllowed",
+                [contains("/message", "the service account \"default\""), contains("/message", "allows jobs")],
+            )
+            .leaves(Afterwards::Nothing),
+        scenario("a service account that is allowed will do", as_account("default"))
+            .flags(&["--allow-service-account", "jobs,default"])
+            .succeeds([at("/spec/template/spec/serviceAccountName", "default")]),
         scenario("what RBAC forbids is EKS.403", a_job("x", "true"))
             .not_on(Backend::Sandbox, "the sandbox knows no RBAC")
             .rights(Rights::NoCreate)
@@ -67,6 +82,10 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         .fails("EKS.404", [at("/ResponseBody/message", "jobs.batch \"none\" not found")])
         .leaves(Afterwards::Nothing),
     ]
+}
+
+fn as_account(name: &str) -> JobRequest {
+    a_job("x", "true").with("/Job/spec/template/spec/serviceAccountName", name)
 }
 
 fn misspelt() -> JobRequest {
