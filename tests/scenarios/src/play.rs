@@ -28,8 +28,9 @@ pub struct Run {
     pub worker: PathBuf,
 }
 
-/// Plays it. The error says what is wrong, and what the worker had to say.
-pub async fn play(scenario: &Scenario, run: &Run, number: usize) -> anyhow::Result<()> {
+/// Plays it, and says how many task tokens were seen on Jobs, of which the worker's log shows none. The error says what is wrong, and
+/// what the worker had to say.
+pub async fn play(scenario: &Scenario, run: &Run, number: usize) -> anyhow::Result<usize> {
     let mut stage = Stage::set(scenario, run, number).await?;
     let played = perform(scenario, &mut stage).await;
     if played.is_err() && scenario.is_alone() {
@@ -38,7 +39,10 @@ pub async fn play(scenario: &Scenario, run: &Run, number: usize) -> anyhow::Resu
     }
     let cleared = stage.clear().await.context("unable to clear the stage");
     let log = stage.log();
-    played.and(cleared).with_context(|| format!("the worker's last words:\n{}\n", last_words(&log)))
+    played
+        .and(cleared)
+        .map(|()| stage.tokens.len())
+        .with_context(|| format!("the worker's last words:\n{}\n", last_words(&log)))
 }
 
 fn last_words(log: &str) -> String {
@@ -63,7 +67,7 @@ async fn perform(scenario: &Scenario, stage: &mut Stage) -> anyhow::Result<()> {
     let execution = executions.first()?;
     end(execution, scenario.ending_on(stage.backend), stage).await?;
     check_afterwards(scenario, stage).await?;
-    check_secrets(scenario, stage)?;
+    check_secrets(stage)?;
     let violations = stage.violations();
     ensure!(violations.is_empty(), "Step Functions complains: {violations:?}");
     Ok(())
@@ -239,15 +243,9 @@ fn is_settled(job: &Value) -> bool {
     left == TRACES && job.pointer("/metadata/labels/runjob~1group").is_none()
 }
 
-/// No log shows what is the worker's own.
-fn check_secrets(scenario: &Scenario, stage: &Stage) -> anyhow::Result<()> {
+/// No log shows what is the worker's own, as far as that was seen: a Job that ends quickly may have lost its token between two looks.
+fn check_secrets(stage: &Stage) -> anyhow::Result<()> {
     let log = stage.log();
-    // A Job that is only started has its token for a few milliseconds.
-    let shows_tokens = matches!(scenario.afterwards, Afterwards::Settled(_)) && scenario.start.waits_for_its_job();
-    ensure!(
-        !shows_tokens || !stage.tokens.is_empty(),
-        "no token was ever seen on a Job: nothing can be said about secrets"
-    );
     for token in &stage.tokens {
         ensure!(!log.contains(token), "the worker has logged a task token");
     }

@@ -9,8 +9,8 @@ use crate::{backend::Backend, scenario::Scenario};
 pub struct Played {
     /// How long it took.
     pub took: Duration,
-    /// What was wrong.
-    pub wrong: Option<anyhow::Error>,
+    /// How many task tokens were seen, and looked for in the worker's log. What was wrong, if something was.
+    pub tokens: anyhow::Result<usize>,
 }
 
 /// The table of all scenarios on all backends: those of this run with their results, the others with whether they can run there.
@@ -29,7 +29,7 @@ pub fn table(scenarios: &[Scenario], backend: Backend, played: &[(usize, Played)
             let cell = match (scenario.impossible_on(column), result) {
                 (Some(why), _) => format!("no ({})", note(&mut notes, why)),
                 (None, Some(played)) => {
-                    let word = if played.wrong.is_none() { "passed" } else { "FAILED" };
+                    let word = if played.tokens.is_ok() { "passed" } else { "FAILED" };
                     format!("{word} {:6.1} s", played.took.as_secs_f64())
                 }
                 (None, None) => "-".to_owned(),
@@ -46,7 +46,7 @@ pub fn table(scenarios: &[Scenario], backend: Backend, played: &[(usize, Played)
             let _ = writeln!(text, "{} is known to differ from AWS: {how} ({})", backend.name(), scenario.name);
         }
     }
-    let failed = played.iter().filter(|(_, played)| played.wrong.is_some()).count();
+    let failed = played.iter().filter(|(_, played)| played.tokens.is_err()).count();
     let _ = write!(text, "\n{} passed, {failed} failed", played.len() - failed);
     text
 }

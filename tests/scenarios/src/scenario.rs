@@ -372,14 +372,6 @@ impl Scenario {
 }
 
 impl Start {
-    /// Whether the task is answered when its Job ends, not already when it exists.
-    pub(crate) fn waits_for_its_job(&self) -> bool {
-        match self {
-            Self::Task { request, .. } => request.parameters().get("Action").is_none_or(|action| action != "runJob"),
-            Self::Machine { .. } => true,
-        }
-    }
-
     /// The machine and its input.
     pub(crate) fn machine(&self, activity: &str, namespace: &str, scratch: &str) -> (String, String) {
         let fill = |text: &str| {
