@@ -424,17 +424,17 @@ mod tests {
 
     /// The clock of a Job that is stuck beyond doubt.
     fn stuck(course: Course) -> Pending {
-        let mut pending = Pending::since(EARLIER, None);
+        let mut pending = Pending::since(EARLIER, 0, None);
         pending.seen(Some((JobError::ImagePullFailed, course, Duration::ZERO)), EARLIER);
         pending
     }
 
     #[test]
     fn a_job_without_a_ready_pod_is_looked_at_when_its_time_has_come() {
-        let pending = |since| Progress { pending: Some(Pending::since(since, None)), ..Progress::default() };
+        let pending = |since| Progress { pending: Some(Pending::since(since, 0, None)), ..Progress::default() };
         assert_eq!(decide(&a_job(), pending(NOW)), Decision::Wait(Some(Moment(NOW.0 + FIRST_LOOK))));
         assert_eq!(decide(&a_job(), pending(EARLIER)), Decision::Do(Effect::Look));
-        let mut looking = Pending::since(EARLIER, None);
+        let mut looking = Pending::since(EARLIER, 0, None);
         looking.looking();
         assert_eq!(decide(&a_job(), Progress { pending: Some(looking), ..Progress::default() }), Decision::Wait(None));
     }
@@ -475,13 +475,15 @@ mod tests {
     #[test]
     fn the_clock_runs_only_while_a_pod_is_missing() {
         let observed = |job: JobView| {
-            let mut progress = Progress { pending: Some(Pending::since(EARLIER, None)), ..Progress::default() };
+            let mut progress = Progress { pending: Some(Pending::since(EARLIER, 0, None)), ..Progress::default() };
             progress.observe(&job, None, NOW);
             progress.pending
         };
         let status = |status: Value| a_job().status(status).view();
-        assert_eq!(observed(status(json!({"active": 1}))), Some(Pending::since(EARLIER, None)));
+        assert_eq!(observed(status(json!({"active": 1}))), Some(Pending::since(EARLIER, 0, None)));
         assert_eq!(observed(status(json!({"active": 1, "ready": 1}))), None);
+        // A pod has ended: the Job gets somewhere.
+        assert_eq!(observed(status(json!({"active": 1, "succeeded": 1}))), Some(Pending::since(NOW, 1, None)));
         assert_eq!(observed(failing().view()), None);
         assert_eq!(observed(a_job().deleting().view()), None);
     }
@@ -505,7 +507,7 @@ mod tests {
             (capture, reply, settle, deletion) in (a_stage(), a_stage(), a_stage(), a_stage()),
             kept_until in prop_oneof![Just(Moment::default()), Just(NOW), Just(Moment(NOW.0 * 2))],
             deleting_since in prop_oneof![Just(None), Just(Some(EARLIER)), Just(Some(NOW))],
-            pending in prop_oneof![Just(None), Just(Some(Pending::since(NOW, None))), Just(Some(stuck(Course::Fail))), Just(Some(stuck(Course::Tell)))],
+            pending in prop_oneof![Just(None), Just(Some(Pending::since(NOW, 0, None))), Just(Some(stuck(Course::Fail))), Just(Some(stuck(Course::Tell)))],
             verdict in prop_oneof![Just(None), Just(Some(Verdict::Failed)), Just(Some(Verdict::Stuck))],
         ) -> Progress {
             Progress { presence, token, capture, reply, settle, deletion, kept_until, deleting_since, pending, verdict }

@@ -22,6 +22,8 @@ const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pending {
     since: Moment,
+    /// How many of the Job's pods had ended then.
+    ended_pods: u64,
     looked: bool,
     look: Stage,
     suspicion: Option<Suspicion>,
@@ -33,6 +35,7 @@ pub struct Pending {
 struct Suspicion {
     code: JobError,
     course: Course,
+    since: Moment,
     until: Moment,
     confirmed: bool,
 }
@@ -49,11 +52,16 @@ pub enum Finding {
 }
 
 impl Pending {
-    /// The clock starts. If no symptom may last longer than `longest_grace`, the first look comes no later than that.
-    pub fn since(now: Moment, longest_grace: Option<Duration>) -> Self {
+    /// The clock starts, when that many of the Job's pods have ended. If no symptom may last longer than `longest_grace`, the first look comes no later than that.
+    pub fn since(now: Moment, ended_pods: u64, longest_grace: Option<Duration>) -> Self {
         let first = longest_grace.map_or(FIRST_LOOK, |grace| grace.min(FIRST_LOOK));
         let look = Stage::Again(Moment(now.0 + first));
-        Self { since: now, looked: false, look, suspicion: None, snapshot: Stage::Open }
+        Self { since: now, ended_pods, looked: false, look, suspicion: None, snapshot: Stage::Open }
+    }
+
+    /// Whether a pod has ended since the clock started: the Job gets somewhere, if never for long enough to be seen ready.
+    pub(crate) fn is_outdated(&self, ended_pods: u64) -> bool {
+        ended_pods > self.ended_pods
     }
 
     /// How far the next look is.
@@ -90,11 +98,16 @@ impl Pending {
     /// Takes in what a look has shown: a symptom, and how long it may last.
     pub fn seen(&mut self, symptom: Option<(JobError, Course, Duration)>, now: Moment) -> Finding {
         let before = self.suspicion;
-        let begun = if self.looked { now } else { self.since };
+        // While the API was away nothing was seen: the first look may be late.
+        let lately = Moment(now.0.saturating_sub(FIRST_LOOK));
+        let begun = if self.looked { now } else { self.since.max(lately) };
         self.looked = true;
         self.suspicion = symptom.map(|(code, course, grace)| match before {
-            Some(same) if same.code == code => Suspicion { course, ..same },
-            _ => Suspicion { code, course, until: Moment(begun.0 + grace), confirmed: false },
+            // The same code may have another reason by now, which has another grace.
+            Some(same) if same.code == code && same.course == course => {
+                Suspicion { until: Moment(same.since.0 + grace), ..same }
+            }
+            _ => Suspicion { code, course, since: begun, until: Moment(begun.0 + grace), confirmed: false },
         });
         let finding = match &mut self.suspicion {
             Some(suspicion) if suspicion.confirmed => Finding::StillStuck,
@@ -135,7 +148,7 @@ mod tests {
 
     /// The moments of all looks until the Job is stuck, or an hour is over.
     fn looks(shows: impl Fn(Moment) -> Option<(JobError, Course, Duration)>) -> (Vec<u64>, Option<u64>) {
-        let mut pending = Pending::since(at(0), None);
+        let mut pending = Pending::since(at(0), 0, None);
         let mut looks = Vec::new();
         while let Stage::Again(when) = pending.look()
             && when < at(3600)
@@ -158,7 +171,7 @@ mod tests {
     fn what_has_no_longer_a_grace_is_found_at_the_first_look() {
         let (looks, found) = looks(|_| Some((JobError::InvalidImageName, Course::Fail, FIRST_LOOK)));
         assert_eq!((looks, found), (vec![15], Some(15)));
-        let impatient = Pending::since(at(0), Some(Duration::from_secs(3)));
+        let impatient = Pending::since(at(0), 0, Some(Duration::from_secs(3)));
         assert_eq!(impatient.look(), Stage::Again(at(3)));
     }
 
@@ -176,6 +189,31 @@ mod tests {
     }
 
     #[test]
+    fn a_symptom_of_the_same_code_may_have_a_longer_grace() {
+        // A service account that was missing first, then a quota.
+        let quota = Duration::from_mins(15);
+        let shows = |now| Some((JobError::NoPods, Course::Fail, if now < at(20) { GRACE } else { quota }));
+        assert_eq!(looks(shows).1, Some(quota.as_secs()));
+    }
+
+    #[test]
+    fn what_was_only_told_of_has_its_own_grace_when_it_is_to_fail() {
+        let mut pending = Pending::since(at(0), 0, None);
+        let (tell, fail) = (Course::Tell, Course::Fail);
+        assert_eq!(pending.seen(Some((JobError::SidecarRunning, tell, GRACE)), at(200)), Finding::Patience);
+        assert_eq!(pending.seen(Some((JobError::SidecarRunning, tell, GRACE)), at(400)), Finding::Stuck);
+        assert_eq!(pending.seen(Some((JobError::SidecarRunning, fail, GRACE)), at(410)), Finding::Patience);
+        assert_eq!(pending.to_be_failed(), None);
+    }
+
+    #[test]
+    fn a_first_look_that_comes_late_is_not_held_against_the_job() {
+        let mut pending = Pending::since(at(0), 0, None);
+        pending.not_seen(at(15));
+        assert_eq!(pending.seen(Some(symptom(JobError::ImagePullFailed)), at(600)), Finding::Patience);
+    }
+
+    #[test]
     fn looks_become_rare_but_never_end() {
         let (looks, found) = looks(|_| None);
         assert_eq!((looks[0], found), (15, None));
@@ -185,7 +223,7 @@ mod tests {
 
     #[test]
     fn what_is_only_told_of_fails_nothing() {
-        let mut pending = Pending::since(at(0), None);
+        let mut pending = Pending::since(at(0), 0, None);
         let told = Some((JobError::SidecarRunning, Course::Tell, Duration::ZERO));
         assert_eq!(pending.seen(told, at(5)), Finding::Stuck);
         assert_eq!(pending.seen(told, at(10)), Finding::StillStuck);

@@ -2,9 +2,6 @@
 
 use serde_json::Value;
 
-/// The annotation by which `kubectl logs` and `kubectl exec` know the main one of several containers.
-const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
-
 /// A pod of a Job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodView {
@@ -28,8 +25,10 @@ pub struct PodView {
     pub placement: Placement,
     /// What took it away: the condition `DisruptionTarget`.
     pub disruption: Option<Remark>,
-    /// The container that its annotation `kubectl.kubernetes.io/default-container` calls the main one.
-    pub default_container: Option<String>,
+    /// Whether its sandbox is there, and its volumes with it: the condition `PodReadyToStartContainers`.
+    pub sandbox_ready: bool,
+    /// Whether a container that fails is not started again: `restartPolicy: Never`.
+    pub never_restarts: bool,
     /// Its containers, init containers first.
     pub containers: Vec<ContainerView>,
 }
@@ -63,8 +62,10 @@ pub struct ContainerView {
     pub image: String,
     /// Which part it plays.
     pub role: Role,
-    /// How it is.
+    /// How it is. One that waits to be started again has ended.
     pub state: ContainerState,
+    /// Why it waits, if it does, whether it ran before or not.
+    pub waiting: Option<Remark>,
     /// How the run before this one ended, if it was restarted.
     pub previous: Option<Termination>,
     /// `resources.limits.memory`, if it has one.
@@ -113,7 +114,6 @@ impl PodView {
             if text(spec, "restartPolicy") == "Always" { Role::Sidecar } else { Role::Init }
         });
         containers.extend(self::containers(pod, "containers", "containerStatuses", |_| Role::Main));
-        let main = pod.pointer("/metadata/annotations").and_then(|all| all.get(DEFAULT_CONTAINER));
         Self {
             name: at("/metadata/name"),
             uid: at("/metadata/uid"),
@@ -129,7 +129,8 @@ impl PodView {
                 None => Placement::Unseen,
             },
             disruption: condition(pod, "DisruptionTarget", "True"),
-            default_container: main.and_then(Value::as_str).map(ToOwned::to_owned),
+            sandbox_ready: condition(pod, "PodReadyToStartContainers", "True").is_some(),
+            never_restarts: at("/spec/restartPolicy") == "Never",
             containers,
         }
     }
@@ -185,6 +186,7 @@ fn containers(pod: &Value, specs: &str, statuses: &str, role: impl Fn(&Value) ->
                 role: role(spec),
                 image: text(spec, "image"),
                 state: state(status),
+                waiting: status.and_then(|status| status.get("state")?.get("waiting")).map(Remark::of),
                 previous: previous(status),
                 memory_limit: limit.map(ToOwned::to_owned),
                 name,

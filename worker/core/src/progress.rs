@@ -41,7 +41,8 @@ impl Progress {
     /// Starts and stops the clock of a Job without a ready pod. `longest_grace`: the most that it may be stuck, if there is a bound.
     pub fn observe(&mut self, view: &JobView, longest_grace: Option<Duration>, now: Moment) {
         let missing = view.phase == Phase::Active && !view.deleting && view.readiness == Readiness::NotReady;
-        self.pending = missing.then(|| self.pending.unwrap_or_else(|| Pending::since(now, longest_grace)));
+        let running = self.pending.filter(|pending| !pending.is_outdated(view.ended_pods));
+        self.pending = missing.then(|| running.unwrap_or_else(|| Pending::since(now, view.ended_pods, longest_grace)));
     }
 }
 

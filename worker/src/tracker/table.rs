@@ -14,6 +14,7 @@ use runjob_core::{
     names::JobKey,
     pending::{Finding, Pending},
     progress::{Moment, Presence, Progress, Stage, TokenState},
+    request::OnStuck,
     token::TaskToken,
 };
 use serde_json::Value;
@@ -133,8 +134,11 @@ impl Entry {
         });
         let finding = pending.seen(symptom, now);
         let diagnosis = looked.symptom.map(|symptom| symptom.diagnosis).filter(|_| finding == Finding::Stuck)?;
-        self.captured =
-            Arc::new(Captured { pods: looked.pods, events: looked.events, logs: None, stuck: Some(diagnosis.clone()) });
+        // Only for the report: a Job that is waited for all the same may be so for days.
+        if pending.to_be_failed().is_some() && self.stamp.options.on_stuck == OnStuck::Fail {
+            let stuck = Some(diagnosis.clone());
+            self.captured = Arc::new(Captured { pods: looked.pods, events: looked.events, logs: None, stuck });
+        }
         Some(diagnosis)
     }
 

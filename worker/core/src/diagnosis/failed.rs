@@ -37,7 +37,9 @@ pub fn in_need_of_events(job: &JobView, pods: &[PodView]) -> Vec<String> {
 
 /// Why a Job that failed did so.
 pub fn diagnose(job: &JobView, failure: Failure<'_>, pods: &[PodView], events: &[EventView]) -> Diagnosis {
-    better(job, failure, pods, events).unwrap_or_else(|| by_condition(failure, pods, events)).beside(pods, events)
+    let better = better(job, failure, pods, events)
+        .map(|better| Diagnosis { summary: format!("{}; {}", better.summary, sentence(failure)), ..better });
+    better.unwrap_or_else(|| by_condition(failure, pods, events)).beside(pods, events)
 }
 
 /// What the pods say better than the condition does.
@@ -50,8 +52,7 @@ fn better(job: &JobView, failure: Failure<'_>, pods: &[PodView], events: &[Event
             let all_known = !pods.is_empty() || job.ended_pods == 0;
             let never_ran = all_known && !pods.iter().any(PodView::has_run);
             let stuck = never_ran.then(|| stuck::symptom(job, pods, events)).flatten()?;
-            let summary = format!("{} (until spec.activeDeadlineSeconds ran out)", stuck.diagnosis.summary);
-            Some(Diagnosis { summary, ..stuck.diagnosis })
+            Some(stuck.diagnosis)
         }
         // Of many indexes each may have failed for a reason of its own.
         JobError::FailedIndexes | JobError::MaxFailedIndexesExceeded => {
@@ -86,7 +87,7 @@ fn of_pod(pod: &PodView) -> Option<Diagnosis> {
 }
 
 /// Who took the pod away, if somebody did.
-pub(super) fn disrupted(pod: &PodView) -> Option<Diagnosis> {
+fn disrupted(pod: &PodView) -> Option<Diagnosis> {
     // The pod's own reason is the kubelet's, which puts one condition on whatever it ends (`TerminationByKubelet`).
     let (code, remark) = match (pod.reason.reason.as_str(), &pod.disruption) {
         ("Evicted", _) => (JobError::Evicted, &pod.reason),
@@ -112,18 +113,24 @@ pub(super) fn disrupted(pod: &PodView) -> Option<Diagnosis> {
     Some(Diagnosis::new(code, summary))
 }
 
-fn by_condition(failure: Failure<'_>, pods: &[PodView], events: &[EventView]) -> Diagnosis {
-    let code = JobError::of_condition(failure.reason);
-    let mut summary = match code {
+/// What the condition says: `the Job failed with FailedIndexes (Job has failed indexes); failed indexes: 1,2`.
+fn sentence(failure: Failure<'_>) -> String {
+    let mut sentence = match JobError::of_condition(failure.reason) {
         JobError::Failed => format!("the Job failed: {}", failure.reason),
         _ => format!("the Job failed with {}", failure.reason),
     };
     if !failure.message.is_empty() {
-        summary.push_str(&format!(" ({})", shortened(failure.message, MAX_MESSAGE)));
+        sentence.push_str(&format!(" ({})", shortened(failure.message, MAX_MESSAGE)));
     }
     if let Some(indexes) = failure.failed_indexes.filter(|indexes| !indexes.is_empty()) {
-        summary.push_str(&format!("; failed indexes: {}", shortened(indexes, MAX_MESSAGE)));
+        sentence.push_str(&format!("; failed indexes: {}", shortened(indexes, MAX_MESSAGE)));
     }
+    sentence
+}
+
+fn by_condition(failure: Failure<'_>, pods: &[PodView], events: &[EventView]) -> Diagnosis {
+    let code = JobError::of_condition(failure.reason);
+    let mut summary = sentence(failure);
     let ends = ends(pods, events);
     let end = ends.iter().find(|end| end.is_failure());
     let deleted = newest_first(pods).into_iter().find(|pod| pod.deleting);
@@ -254,7 +261,7 @@ mod tests {
         waiting["status"]["conditions"] = json!([{"type": "PodScheduled", "status": "True"}]);
         let diagnosis = told("DeadlineExceeded", &[PodView::of(&waiting)]);
         assert_eq!(diagnosis.code, JobError::ImagePullFailed);
-        assert!(diagnosis.summary.ends_with("(until spec.activeDeadlineSeconds ran out)"), "{}", diagnosis.summary);
+        assert!(diagnosis.summary.ends_with("the Job failed with DeadlineExceeded"), "{}", diagnosis.summary);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::{Diagnosis, failed::disrupted};
+use super::Diagnosis;
 use crate::{
     budget::shortened,
     event::EventView,
@@ -23,11 +23,14 @@ const MAX_PODS: usize = 3;
 
 /// Nothing will heal it.
 const HOPELESS: Duration = FIRST_LOOK;
-const MINUTE: Duration = Duration::from_mins(1);
-/// What is deployed beside the Job may come after it.
-const DEPLOYMENT: Duration = Duration::from_mins(2);
-/// Registries, volumes and nodes come back within that, or somebody has to look.
-const INFRASTRUCTURE: Duration = Duration::from_mins(5);
+/// What is deployed beside the Job may come after it. Kubernetes tries again after ever longer pauses, images after 10, 20, 40 and 80
+/// s and pods after 1 s to 1 min: a grace has to outlast the next try.
+const DEPLOYMENT: Duration = Duration::from_mins(3);
+/// Registries, volumes and webhooks come back within that, or somebody has to look.
+const INFRASTRUCTURE: Duration = Duration::from_mins(6);
+/// The pods of a node that does not answer are evicted after five minutes (`tolerationSeconds` of the default tolerations), and the
+/// Job makes new ones.
+const LOST_NODE: Duration = Duration::from_mins(8);
 /// Autoscalers take minutes to add a node, more if the machine is rare.
 const NEW_NODE: Duration = Duration::from_mins(15);
 /// A quota is freed when other work ends.
@@ -55,22 +58,36 @@ pub enum Course {
 
 /// The objects whose Events are needed to say what is wrong: their UIDs. Most pods say it themselves.
 pub fn in_need_of_events(job: &JobView, pods: &[PodView]) -> Vec<String> {
-    let says_it = |pod: &PodView| pod.placement != Placement::Unseen && of_pod(job, pod, &[]).is_some();
-    let silent = pods.iter().filter(|pod| !pod.has_ended() && !says_it(pod));
+    let silent = candidates(pods).into_iter().filter(|pod| is_silent(job, pod));
     let mut wanted: Vec<String> = silent.take(MAX_PODS).map(|pod| pod.uid.clone()).collect();
-    if pods.iter().all(PodView::has_ended) {
+    if candidates(pods).is_empty() {
         wanted.push(job.uid.clone());
     }
     wanted
 }
 
+/// The pods that could still get going: those that have not ended and are not on their way out. The Job replaces the others.
+fn candidates(pods: &[PodView]) -> Vec<&PodView> {
+    pods.iter().filter(|pod| !pod.has_ended() && !pod.deleting).collect()
+}
+
+/// Whether only its Events could say what is wrong with a pod. They say nothing of one that has run, and whose kubelet says why it is
+/// not ready.
+fn is_silent(job: &JobView, pod: &PodView) -> bool {
+    let explained = pod.has_run() && pod.unready.as_ref().is_some_and(|remark| !remark.reason.is_empty());
+    pod.placement == Placement::Unseen || (of_pod(job, pod, &[]).is_none() && !explained)
+}
+
 /// What keeps a Job from getting going. `None`: nothing that is known.
 pub fn symptom(job: &JobView, pods: &[PodView], events: &[EventView]) -> Option<Symptom> {
-    let waiting: Vec<&PodView> = pods.iter().filter(|pod| !pod.has_ended()).collect();
-    let found = if waiting.is_empty() {
+    let candidates = candidates(pods);
+    let found = if candidates.is_empty() {
         refused_pods(job, pods, events)
     } else {
-        let each: Option<Vec<Symptom>> = waiting.into_iter().map(|pod| of_pod(job, pod, events)).collect();
+        // Silent pods of which nobody asked are taken to be like the others.
+        let asked = in_need_of_events(job, pods);
+        let known = candidates.into_iter().filter(|pod| !is_silent(job, pod) || asked.contains(&pod.uid));
+        let each: Option<Vec<Symptom>> = known.map(|pod| of_pod(job, pod, events)).collect();
         // The one that is given the most time: all of them have to outlast it.
         each?.into_iter().max_by_key(|symptom| (symptom.course == Course::Tell, symptom.grace))
     };
@@ -82,21 +99,20 @@ fn of_pod(job: &JobView, pod: &PodView, events: &[EventView]) -> Option<Symptom>
     if let Some(lost) = lost(pod, &about) {
         return Some(lost);
     }
-    if pod.deleting {
-        return None;
-    }
     if pod.placement != Placement::Placed {
         return unplaced(pod, &about);
     }
-    let waiting = pod.containers.iter().filter_map(|container| match &container.state {
-        ContainerState::Waiting(remark) => Some((container, remark)),
-        _ => None,
-    });
-    waiting
+    let waiting = pod.containers.iter().filter_map(|container| Some((container, container.waiting.as_ref()?)));
+    let of_containers = waiting
         .filter_map(|(container, remark)| of_container(pod, container, remark))
         .max_by_key(|symptom| symptom.grace)
-        .or_else(|| not_mounted(pod, &about))
-        .or_else(|| only_others_run(job, pod))
+        // Work is being done beside it, and would be lost.
+        .map(|symptom| if is_working(pod) { Symptom { course: Course::Tell, ..symptom } } else { symptom });
+    of_containers.or_else(|| not_mounted(pod, &about)).or_else(|| only_others_run(job, pod))
+}
+
+fn is_working(pod: &PodView) -> bool {
+    pod.main_containers().any(|container| container.state == ContainerState::Running)
 }
 
 /// It has no node, in the scheduler's words. They come by an Event first, and are in the pod's status a moment later. What is gated
@@ -119,15 +135,10 @@ fn unplaced(pod: &PodView, about: &[&EventView]) -> Option<Symptom> {
 /// The node does not answer any more. The pod looks as it did when it was heard of last, but that the node controller has called it
 /// not ready, and gives no reason. (The Event alone may be an hour old, and the node long back.)
 fn lost(pod: &PodView, about: &[&EventView]) -> Option<Symptom> {
-    let disrupted = disrupted(pod).filter(|disrupted| disrupted.code == JobError::NodeLost);
-    let diagnosis = disrupted.or_else(|| {
-        pod.unready.as_ref().filter(|remark| remark.reason.is_empty())?;
-        let event = about.iter().find(|event| event.reason == "NodeNotReady")?;
-        let summary =
-            format!("the node of pod {} does not answer: {}", pod.name, shortened(&event.message, MAX_MESSAGE));
-        Some(Diagnosis::new(JobError::NodeLost, summary))
-    })?;
-    Some(Symptom { diagnosis, grace: INFRASTRUCTURE, course: Course::Fail })
+    pod.unready.as_ref().filter(|remark| remark.reason.is_empty())?;
+    let event = latest(about, |event| event.reason == "NodeNotReady")?;
+    let summary = format!("the node of pod {} does not answer: {}", pod.name, shortened(&event.message, MAX_MESSAGE));
+    Some(fails(JobError::NodeLost, summary, LOST_NODE))
 }
 
 /// Why a container waits. Many reasons pass at once (`ContainerCreating`), and a container that fails again and again
@@ -142,7 +153,7 @@ fn of_container(pod: &PodView, container: &ContainerView, remark: &Remark) -> Op
         }
         "ErrImageNeverPull" => {
             let summary = format!("the image {image} of {whose} is not on the node, and imagePullPolicy is Never");
-            fails(JobError::ImagePullFailed, summary, MINUTE)
+            fails(JobError::ImagePullFailed, summary, DEPLOYMENT)
         }
         "ErrImagePull" | "ImagePullBackOff" | "RegistryUnavailable" | "ImageInspectError" => {
             let summary = format!("the image {image} of {whose} cannot be pulled: {message}");
@@ -163,21 +174,22 @@ fn of_container(pod: &PodView, container: &ContainerView, remark: &Remark) -> Op
     })
 }
 
-/// How long an image may be absent. A registry that says no has understood the question; anything else may be its own trouble.
+/// How long an image may be absent. A registry that says no has understood the question; anything else may be its own trouble, or
+/// that of the network.
 fn pull_grace(message: &str) -> Duration {
     let message = message.to_lowercase();
+    // Words, not numbers alone: an image's digest has many digits.
     let says_no = [
         "not found",
         "manifest unknown",
-        "unauthorized",
+        "401 unauthorized",
+        "unauthorized:",
         "authorization failed",
-        "401",
-        "403",
+        "403 forbidden",
         "denied",
-        "no such host",
     ];
     // Docker Hub words it so when there were too many requests.
-    let busy = ["toomanyrequests", "too many requests", "429"];
+    let busy = ["toomanyrequests", "too many requests"];
     if says_no.iter().any(|word| message.contains(word)) && !busy.iter().any(|word| message.contains(word)) {
         DEPLOYMENT
     } else {
@@ -191,7 +203,11 @@ fn not_mounted(pod: &PodView, about: &[&EventView]) -> Option<Symptom> {
         let reasons = ["FailedMount", "FailedAttachVolume", "FailedMapVolume", "FailedCreatePodSandBox"];
         event.is_warning && reasons.contains(&event.reason.as_str())
     });
-    let last = last.filter(|_| !pod.has_run())?;
+    // Once the sandbox is there, the volumes are, too; and whoever pulls has them behind it. Events are kept for an hour.
+    let progress = latest(about, |event| ["Pulling", "Pulled", "Created", "Started"].contains(&event.reason.as_str()));
+    let last = last.filter(|last| {
+        !pod.sandbox_ready && !pod.has_run() && progress.is_none_or(|progress| progress.last < last.last)
+    })?;
     let message = shortened(&last.message, MAX_MESSAGE);
     let (code, what, grace) = match last.reason.as_str() {
         "FailedCreatePodSandBox" => (JobError::ContainerNotStarted, "cannot be started", INFRASTRUCTURE),
@@ -220,26 +236,25 @@ fn latest<'a>(events: &[&'a EventView], fits: impl Fn(&EventView) -> bool) -> Op
     events.iter().copied().filter(|event| fits(event)).max_by(|a, b| a.last.cmp(&b.last))
 }
 
-/// The Job's work is done, and its pod is not. A container that admission has injected is a sidecar; so is whatever is not the
-/// container that is called the main one. Of two containers that the user wrote, nobody knows: that is told, not ended.
+/// The Job's work is done, and its pod is not. A container that admission has injected is a sidecar. Of two containers that the user
+/// wrote, nobody knows: that is told, not ended.
 fn only_others_run(job: &JobView, pod: &PodView) -> Option<Symptom> {
-    let has_ended = |container: &&ContainerView| matches!(container.state, ContainerState::Terminated(_));
-    let running: Vec<&str> = pod
-        .main_containers()
-        .filter(|container| container.state == ContainerState::Running)
-        .map(|container| container.name.as_str())
-        .collect();
-    let ended: Vec<&str> = pod.main_containers().filter(has_ended).map(|container| container.name.as_str()).collect();
+    let has_ended = |container: &&ContainerView| match &container.state {
+        ContainerState::Terminated(end) => {
+            // Otherwise it is started again.
+            container.waiting.is_none() && (end.exit_code == 0 || pod.never_restarts)
+        }
+        _ => false,
+    };
+    let name = |container: &ContainerView| container.name.clone();
+    let ended: Vec<String> = pod.main_containers().filter(has_ended).map(name).collect();
+    let running: Vec<String> =
+        pod.main_containers().filter(|container| container.state == ContainerState::Running).map(name).collect();
     let (first, _) = (ended.first()?, running.first()?);
-    let is_done = |name: &str| ended.contains(&name);
-    let others_done = job.containers.iter().all(|name| is_done(name));
-    let main_done = pod.default_container.as_deref().is_some_and(is_done);
-    let known = others_done || main_done;
-    let main = pod.default_container.as_deref().filter(|_| main_done).unwrap_or(first);
-    let summary = format!("container {main} of pod {} has ended, and {} runs on", pod.name, running.join(", "));
-    let diagnosis = Diagnosis::new(JobError::SidecarRunning, summary);
-    let (grace, course) = if known { (DEPLOYMENT, Course::Fail) } else { (INFRASTRUCTURE, Course::Tell) };
-    Some(Symptom { diagnosis, grace, course })
+    let summary = format!("container {first} of pod {} has ended, and {} runs on", pod.name, running.join(", "));
+    let all_ended = job.containers.iter().all(|own| ended.contains(own));
+    let (grace, course) = if all_ended { (DEPLOYMENT, Course::Fail) } else { (INFRASTRUCTURE, Course::Tell) };
+    Some(Symptom { diagnosis: Diagnosis::new(JobError::SidecarRunning, summary), grace, course })
 }
 
 /// There is no pod, or none that has not ended: does somebody refuse the next one?
@@ -251,20 +266,22 @@ fn refused_pods(job: &JobView, pods: &[PodView], events: &[EventView]) -> Option
     match refusal.filter(|refusal| refusal.last.as_str() > newest) {
         Some(refusal) => {
             let summary = format!("no pod can be made: {}", shortened(&refusal.message, MAX_MESSAGE));
-            let (grace, retryable) = if refusal.message.contains("exceeded quota") {
+            let says = |words: &str| refusal.message.contains(words);
+            let (grace, retryable) = if says("exceeded quota") {
                 (QUOTA, true)
-            } else if refusal.message.contains("Internal error") {
-                // A webhook that does not answer, for example.
-                (INFRASTRUCTURE, true)
+            } else if says("forbidden") || says("not found") || says("denied the request") || says("is invalid") {
+                (DEPLOYMENT, false)
             } else {
-                (MINUTE, false)
+                // The API server's own trouble, or that of a webhook that does not answer.
+                (INFRASTRUCTURE, true)
             };
             let symptom = fails(JobError::NoPods, summary, grace);
             Some(Symptom { diagnosis: Diagnosis { retryable, ..symptom.diagnosis }, ..symptom })
         }
         None if pods.is_empty() => {
             let summary = "no pod was ever made, and nobody says why: does the job controller run?".to_owned();
-            Some(fails(JobError::NoPods, summary, INFRASTRUCTURE))
+            // It may be busy, or Events cannot be read.
+            Some(Symptom { course: Course::Tell, ..fails(JobError::NoPods, summary, INFRASTRUCTURE) })
         }
         // Between two attempts.
         None => None,

@@ -13,7 +13,7 @@ use crate::{
     event::EventView,
     failure::JobError,
     job::{JobView, Phase, Readiness},
-    pod::PodView,
+    pod::{ContainerView, PodView},
 };
 
 /// What a Job looked like.
@@ -224,6 +224,83 @@ fn what_may_be_meant_that_way_is_told_and_not_ended() {
     let mut injected = Fixture::named("sidecar-running");
     injected.view.containers.retain(|name| name == "main");
     assert_eq!(injected.symptom().unwrap().course, Course::Fail);
+}
+
+/// An Event of the first pod, later than all others.
+fn later_event(fixture: &Fixture, reason: &str) -> EventView {
+    let pod = fixture.pods.first().unwrap();
+    let of_pod = fixture.events.iter().find(|event| event.about == pod.uid).unwrap();
+    EventView {
+        reason: reason.to_owned(),
+        is_warning: false,
+        last: "2099-01-01T00:00:00Z".to_owned(),
+        ..of_pod.clone()
+    }
+}
+
+/// The first container of the first pod of a recorded Job.
+fn container_of(case: &str) -> ContainerView {
+    Fixture::named(case).pods.first().unwrap().containers.first().unwrap().clone()
+}
+
+#[test]
+fn a_volume_that_was_late_is_forgotten_once_the_image_is_pulled() {
+    let mut fixture = Fixture::named("configmap-volume-missing");
+    assert!(fixture.symptom().is_some());
+    fixture.events.push(later_event(&fixture, "Pulling"));
+    assert_eq!(fixture.symptom(), None);
+    let mut ready = Fixture::named("configmap-volume-missing");
+    ready.pods.iter_mut().for_each(|pod| pod.sandbox_ready = true);
+    assert_eq!(ready.symptom(), None);
+}
+
+#[test]
+fn of_many_pods_that_say_nothing_themselves_a_few_speak_for_all() {
+    let mut fixture = Fixture::named("configmap-volume-missing");
+    let (pod, events) = (fixture.pods.first().unwrap().clone(), fixture.events.clone());
+    for number in 0..5 {
+        let uid = format!("another-{number}");
+        let alike = |event: &EventView| EventView { about: uid.clone(), ..event.clone() };
+        fixture.events.extend(events.iter().filter(|event| event.about == pod.uid).map(alike));
+        fixture.pods.push(PodView { uid, ..pod.clone() });
+    }
+    assert_eq!(fixture.symptom().unwrap().diagnosis.code, JobError::ConfigMissing);
+}
+
+#[test]
+fn a_container_that_is_started_again_has_not_ended_beside_its_sidecar() {
+    let mut fixture = Fixture::named("sidecar-running-after-failure");
+    fixture.view.containers.retain(|name| name == "main");
+    assert_eq!(fixture.symptom().unwrap().course, Course::Fail);
+    let crashing = container_of("crash-loop");
+    for pod in &mut fixture.pods {
+        pod.never_restarts = false;
+        pod.containers.iter_mut().filter(|own| own.name == "main").for_each(|own| *own = crashing.clone());
+    }
+    assert_eq!(fixture.symptom(), None);
+}
+
+#[test]
+fn an_image_that_only_a_companion_lacks_ends_no_work() {
+    let mut fixture = Fixture::named("image-not-found-back-off");
+    let working = container_of("running");
+    fixture.pods.iter_mut().for_each(|pod| pod.containers.push(working.clone()));
+    assert_eq!(fixture.symptom().unwrap().course, Course::Tell);
+}
+
+#[test]
+fn a_pod_on_its_way_out_is_replaced_and_says_nothing_of_the_next() {
+    let mut fixture = Fixture::named("image-not-found");
+    let leaving = Fixture::named("running").pods.first().unwrap().clone();
+    fixture.pods.push(PodView { deleting: true, ..leaving });
+    assert_eq!(fixture.symptom().unwrap().diagnosis.code, JobError::ImagePullFailed);
+}
+
+#[test]
+fn what_the_condition_says_is_not_lost_to_what_the_pods_say_better() {
+    let fixture = Fixture { pods: Fixture::named("out-of-memory").pods, ..Fixture::named("failed-indexes") };
+    let summary = fixture.failure().summary;
+    assert!(summary.contains("was killed") && summary.contains("failed indexes: 1,2"), "{summary}");
 }
 
 #[test]
