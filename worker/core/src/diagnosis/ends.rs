@@ -2,14 +2,12 @@
 
 use serde_json::{Value, json};
 
+use super::MAX_MESSAGE;
 use crate::{
     budget::shortened,
     event::EventView,
     pod::{ContainerState, ContainerView, PodView, Termination},
 };
-
-/// The longest message of a container that is quoted, in characters. A termination message has 4096 bytes at most.
-const MAX_MESSAGE: usize = 512;
 
 /// How a container ended, and whose it was.
 pub(super) struct End<'a> {

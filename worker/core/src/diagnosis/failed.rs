@@ -3,14 +3,11 @@
 //! The condition decides that it failed, and names the reason; the pods say it better where they can.
 
 use super::{
-    Diagnosis,
+    Diagnosis, MAX_MESSAGE,
     ends::{End, ends, killed, newest_first},
     stuck,
 };
 use crate::{budget::shortened, event::EventView, failure::JobError, job::JobView, pod::PodView};
-
-/// The longest message of a condition that is quoted, in characters.
-const MAX_MESSAGE: usize = 512;
 
 /// The most pods whose Events are asked for.
 const MAX_KILLED: usize = 2;

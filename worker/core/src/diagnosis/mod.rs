@@ -21,6 +21,8 @@ use crate::{
 
 /// The most containers that a diagnosis lists.
 const MAX_CONTAINERS: usize = 20;
+/// The longest message that it quotes, in characters: of a condition, of a container, of an Event.
+const MAX_MESSAGE: usize = 512;
 /// The most Events that it lists: the latest.
 const MAX_EVENTS: usize = 20;
 
@@ -64,7 +66,7 @@ impl Diagnosis {
         Self::new(JobError::Deleted, summary).beside(pods, events)
     }
 
-    /// A Job that was stuck when it was looked at. What was seen then is lost: the reading of its logs has failed in `runjob`.
+    /// A Job that was stuck, of which no more is known.
     pub fn of_unknown(job: &str) -> Self {
         Self::new(JobError::Failed, format!("the Job {job} did not get going"))
     }

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::Diagnosis;
+use super::{Diagnosis, MAX_MESSAGE};
 use crate::{
     budget::shortened,
     event::EventView,
@@ -16,8 +16,6 @@ use crate::{
     pod::{ContainerState, ContainerView, Placement, PodView, Remark},
 };
 
-/// The longest message that a summary quotes, in characters.
-const MAX_MESSAGE: usize = 512;
 /// The most pods whose Events are asked for.
 const MAX_PODS: usize = 3;
 
