@@ -14,7 +14,7 @@ use tracing::{Instrument, info, info_span, warn};
 use crate::{
     admin::{self, Health},
     clock::Clock,
-    cluster::{Cluster, Scope, keep_probing, watch},
+    cluster::{Cluster, Scope, keep_probing, keep_telling, watch},
     heartbeat::{Heartbeats, Pace},
     intake::Intake,
     metrics::Metrics,
@@ -30,6 +30,9 @@ use crate::{
 const NEWS: usize = 1000;
 /// How long polls in flight are awaited: the longest that Step Functions holds one, and the time to create a Job.
 const POLLS_END: Duration = Duration::from_secs(80);
+/// How long Events that are still to be written are waited for at the end. What is not written by then is lost: the next worker
+/// finds out the same and tells it, as a rule, and nothing depends on it.
+const EVENTS_END: Duration = Duration::from_secs(2);
 /// The longest name that `GetActivityTask` takes.
 const MAX_WORKER_NAME: usize = 80;
 
@@ -84,6 +87,7 @@ impl Worker {
             }
         });
         background.spawn(keep_probing(cluster.clone()));
+        background.spawn(keep_telling(cluster.clone()));
         let (news, watched) = mpsc::channel(NEWS);
         for scope in scopes {
             let span = info_span!("watch", namespace = scope.0.as_deref().unwrap_or("*"));
@@ -91,6 +95,7 @@ impl Worker {
         }
         drop(news);
 
+        let events = cluster.clone();
         let effects = Effects::new(
             clients.clone(),
             cluster.clone(),
@@ -128,6 +133,9 @@ impl Worker {
         }
         stop.cancel();
         tracking.await.context("the tracker has panicked")?;
+        if tokio::time::timeout(EVENTS_END, events.all_told()).await.is_err() {
+            warn!(events = events.untold(), "Events were cut short");
+        }
         info!("the worker ends");
         Ok(())
     }

@@ -177,7 +177,7 @@ impl Effects {
                     Ok(()) => {
                         let message =
                             "the label runjob/group was gone, and the Job with it from the watch: it is put back";
-                        self.cluster.tell(*found, EventKind::Warning, "LabelRestored", message.to_owned());
+                        self.cluster.tell(*found, EventKind::Warning, "LabelRestored", message);
                         Outcome::Confirmed(Presence::Seen)
                     }
                     Err(error) => {
@@ -211,7 +211,7 @@ impl Effects {
                     warn!(%error, "unable to take an answered Job out of the watch");
                     let message =
                         format!("the task is answered, but the Job cannot be taken out of the watch: {error}");
-                    self.cluster.tell(view, EventKind::Warning, "SettleRefused", message);
+                    self.cluster.tell(view, EventKind::Warning, "SettleRefused", &message);
                     self.metrics.settled(metrics::Outcome::Refused);
                     return Later::After(AFTER_REFUSAL);
                 }
