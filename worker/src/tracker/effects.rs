@@ -18,6 +18,7 @@ use tracing::{info, warn};
 use super::{
     capture::{Captured, LogPermits},
     look::{Looked, Looks},
+    room::Room,
     table::JobId,
 };
 use crate::{
@@ -48,6 +49,7 @@ pub struct Effects {
     pub(super) settings: Arc<Settings>,
     metrics: Arc<Metrics>,
     pub(super) log_permits: LogPermits,
+    pub(super) room: Room,
     pub(super) looks: Looks,
     replying: Semaphore,
 }
@@ -133,6 +135,7 @@ impl Effects {
             settings,
             metrics,
             log_permits: LogPermits::default(),
+            room: Room::default(),
             looks: Looks::default(),
             replying: Semaphore::new(MAX_REPLIES),
         }

@@ -15,6 +15,7 @@ mod effects;
 mod look;
 mod pulse;
 mod reply;
+mod room;
 mod table;
 
 use std::{
