@@ -14,6 +14,9 @@ use tokio::{
     sync::watch,
 };
 
+/// The shortest that a Lease may be held for: workers are killed here, and the next has to wait for that.
+const LEASE: &str = "1s";
+
 /// A worker that runs as a process. Killed when it is dropped.
 pub struct WorkerProcess {
     child: Child,
@@ -55,6 +58,7 @@ impl WorkerProcess {
         std::fs::write(&kubeconfig, &surroundings.kubeconfig).context("unable to write a kubeconfig")?;
         let mut child = Command::new(program.as_ref())
             .args(["worker", "--activity-arn", &surroundings.activity, "--admin-addr", "127.0.0.1:0"])
+            .args(["--lease-duration", LEASE])
             .args(flags)
             .arg("--kubeconfig")
             .arg(&kubeconfig)
