@@ -16,7 +16,7 @@ use tracing::{Instrument, info, info_span, warn};
 use crate::{
     admin::{self, Health},
     clock::Clock,
-    cluster::{Cluster, LeaseKey, Scope, keep_probing, watch},
+    cluster::{Cluster, LeaseKey, Scope, keep_probing, keep_telling, watch},
     heartbeat::{Heartbeats, Pace},
     intake::Intake,
     lease::Candidacy,
@@ -33,6 +33,9 @@ use crate::{
 const NEWS: usize = 1000;
 /// How long polls in flight are awaited: the longest that Step Functions holds one, and the time to create a Job.
 const POLLS_END: Duration = Duration::from_secs(80);
+/// How long Events that are still to be written are waited for at the end. What is not written by then is lost: the next worker
+/// finds out the same and tells it, as a rule, and nothing depends on it.
+const EVENTS_END: Duration = Duration::from_secs(2);
 /// The longest name that `GetActivityTask` takes.
 const MAX_WORKER_NAME: usize = 80;
 
@@ -108,6 +111,7 @@ impl Worker {
             }
         });
         background.spawn(keep_probing(cluster.clone()));
+        background.spawn(keep_telling(cluster.clone()));
         let (news, watched) = mpsc::channel(NEWS);
         for scope in scopes {
             let span = info_span!("watch", namespace = scope.0.as_deref().unwrap_or("*"));
@@ -115,6 +119,7 @@ impl Worker {
         }
         drop(news);
 
+        let events = cluster.clone();
         let effects = Effects::new(
             clients.clone(),
             cluster.clone(),
@@ -169,6 +174,9 @@ impl Worker {
         // Held until here, so that what the tracker has brought to its end was begun by nobody else.
         end.cancel();
         candidacy.await.context("the candidacy for the Lease has panicked")?;
+        if tokio::time::timeout(EVENTS_END, events.all_told()).await.is_err() {
+            warn!(events = events.untold(), "Events were cut short");
+        }
         info!("the worker ends");
         Ok(())
     }

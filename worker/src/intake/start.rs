@@ -189,7 +189,7 @@ impl Intake {
         };
         for warning in &created.warnings {
             warn!(warning, "the API server warns of the Job");
-            self.cluster.tell(view.clone(), EventKind::Warning, "AdmissionWarning", warning.clone());
+            self.cluster.tell(view.clone(), EventKind::Warning, "AdmissionWarning", warning);
         }
         let Err(difference) = plan.check_stamp(&view) else { return Attempt::Done(Started::Created) };
         let fate = match self.remove(&view).await {

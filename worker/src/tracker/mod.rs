@@ -18,6 +18,7 @@ mod effects;
 mod look;
 mod pulse;
 mod reply;
+mod room;
 mod table;
 
 use std::{
@@ -325,7 +326,7 @@ impl Tracker {
             LedgerEntry::None | LedgerEntry::Settled { .. } => return,
         };
         warn!(job = %view.key, reason, message, "a Job of the group cannot be followed");
-        self.effects.cluster.tell(view.clone(), EventKind::Warning, reason, message);
+        self.effects.cluster.tell(view.clone(), EventKind::Warning, reason, &message);
     }
 
     fn update(&mut self, id: &JobId, change: impl FnOnce(&mut Entry)) {
@@ -444,7 +445,7 @@ impl Tracker {
         let message = format!("{}; {}", diagnosis.summary, diagnosis.hint);
         warn!(job = %view.key, code = diagnosis.code.as_str(), summary = diagnosis.summary, "the Job is stuck");
         self.metrics.stuck(diagnosis.code.as_str());
-        self.effects.cluster.tell(view, EventKind::Warning, "Stuck", message);
+        self.effects.cluster.tell(view, EventKind::Warning, "Stuck", &message);
     }
 
     fn forget(&mut self, id: &JobId) {
