@@ -1,5 +1,6 @@
 //! The clock that the core's [`Moment`]s are read from: tokio's, so that tests can pause it.
 
+use jiff::Timestamp;
 use runjob_core::progress::Moment;
 use tokio::time::Instant;
 
@@ -18,6 +19,11 @@ impl Clock {
     /// Now.
     pub fn now(&self) -> Moment {
         Moment(self.start.elapsed())
+    }
+
+    /// The time of day, for people to read. Nothing is decided by it.
+    pub fn wall(&self) -> Timestamp {
+        Timestamp::now()
     }
 
     /// The instant of a moment of this clock.

@@ -4,6 +4,8 @@ use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use aws_config::SdkConfig;
+use jiff::Timestamp;
+use runjob_core::{lease::Candidate, names::lease_name, owner::short_hash};
 use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 use tokio_util::{
     sync::CancellationToken,
@@ -14,9 +16,10 @@ use tracing::{Instrument, info, info_span, warn};
 use crate::{
     admin::{self, Health},
     clock::Clock,
-    cluster::{Cluster, Scope, keep_probing, watch},
+    cluster::{Cluster, LeaseKey, Scope, keep_probing, watch},
     heartbeat::{Heartbeats, Pace},
     intake::Intake,
+    lease::Candidacy,
     metrics::Metrics,
     permits::Permits,
     replies::Replies,
@@ -39,6 +42,10 @@ pub struct Worker {
     sdk: SdkConfig,
     cluster: Cluster,
     admin: TcpListener,
+    /// What executions' histories call this worker.
+    name: String,
+    /// What its Lease calls it: no other worker, and no other life of this one, has the same.
+    identity: String,
 }
 
 impl Worker {
@@ -46,7 +53,16 @@ impl Worker {
     pub async fn new(settings: Settings, sdk: SdkConfig, cluster: Cluster) -> anyhow::Result<Self> {
         let address = settings.admin_addr;
         let admin = TcpListener::bind(address).await.with_context(|| format!("unable to listen on {address}"))?;
-        Ok(Self { settings: Arc::new(settings), sdk, cluster, admin })
+        let name = worker_name();
+        let life = format!("{} {}", std::process::id(), Timestamp::now().as_nanosecond());
+        let identity = format!("{name}_{}", short_hash(&life));
+        Ok(Self { settings: Arc::new(settings), sdk, cluster, admin, name, identity })
+    }
+
+    /// Calls the worker that, in executions' histories and in its Lease. No other may have the same name.
+    #[must_use]
+    pub fn named(self, name: String) -> Self {
+        Self { identity: name.clone(), name, ..self }
     }
 
     /// Where the admin endpoint listens.
@@ -56,7 +72,7 @@ impl Worker {
 
     /// Runs until `drain` is cancelled and everything under way has come to its end. Running Jobs go on without it.
     pub async fn run(self, drain: CancellationToken) -> anyhow::Result<()> {
-        let Self { settings, sdk, cluster, admin } = self;
+        let Self { settings, sdk, cluster, admin, name, identity } = self;
         let group = settings.group()?;
         let clients = Clients::new(&sdk, &settings.activities);
         let scopes = scopes(&settings);
@@ -66,13 +82,21 @@ impl Worker {
         let replies = Replies::new(clients.clone(), metrics.clone(), settings.job_failed_error.clone());
         let pace = Pace { interval: settings.heartbeat_interval, rate: settings.heartbeat_rate };
         let (lost_sender, lost) = mpsc::unbounded_channel();
-        let (heartbeats, beat) = Heartbeats::new(clients.clone(), metrics.clone(), pace, lost_sender);
+        let lease = LeaseKey {
+            namespace: cluster.namespace().to_owned(),
+            name: lease_name(&group, settings.namespaces.iter().map(String::as_str)),
+        };
+        let candidate = Candidate::new(identity.clone(), settings.lease_duration);
+        let (candidacy, mandate) = Candidacy::new(cluster.clone(), lease, candidate, clock, metrics.clone());
+        let (heartbeats, beat) =
+            Heartbeats::new(clients.clone(), metrics.clone(), pace, clock, mandate.role.clone(), lost_sender);
 
-        info!(%group, cluster = cluster.url(), admin = %admin.local_addr()?, version = env!("CARGO_PKG_VERSION"), "the worker starts");
+        info!(%group, %identity, cluster = cluster.url(), admin = %admin.local_addr()?, version = env!("CARGO_PKG_VERSION"), "the worker starts");
         let mut background = JoinSet::new();
         background.spawn(beat);
         let health = Health {
             pulse: pulse.clone(),
+            heartbeats: heartbeats.clone(),
             clients: clients.clone(),
             reachability: cluster.reachability().clone(),
             metrics: metrics.clone(),
@@ -99,10 +123,19 @@ impl Worker {
             settings.clone(),
             metrics.clone(),
         );
-        let tracker =
-            Tracker::new(Arc::new(effects), heartbeats.clone(), permits.clone(), metrics.clone(), clock, pulse.clone());
-        let stop = CancellationToken::new();
+        let tracker = Tracker::new(
+            Arc::new(effects),
+            heartbeats.clone(),
+            permits.clone(),
+            metrics.clone(),
+            clock,
+            pulse.clone(),
+            mandate,
+        );
+        let (stop, end) = (CancellationToken::new(), CancellationToken::new());
         let mut tracking = AbortOnDropHandle::new(tokio::spawn(tracker.run(watched, lost, stop.clone())));
+
+        let mut candidacy = AbortOnDropHandle::new(tokio::spawn(candidacy.run(drain.clone(), end.clone())));
 
         let intake = Intake {
             clients,
@@ -113,29 +146,36 @@ impl Worker {
             heartbeats,
             replies,
             metrics,
+            clock,
             pulse,
             under_way: TaskTracker::new(),
             drain: drain.clone(),
         };
         // None of these ends by itself; one that does has failed, and a worker without it is worse than none.
         tokio::select! {
-            () = take_tasks(intake, &drain) => {}
+            () = take_tasks(intake, name, &drain) => {}
             _ = background.join_next() => anyhow::bail!("a part of the worker has ended by itself"),
             ended = &mut tracking => {
                 ended.context("the tracker has panicked")?;
                 anyhow::bail!("the tracker has ended by itself");
             }
+            ended = &mut candidacy => {
+                ended.context("the candidacy for the Lease has panicked")?;
+                anyhow::bail!("the candidacy for the Lease has ended by itself");
+            }
         }
         stop.cancel();
         tracking.await.context("the tracker has panicked")?;
+        // Held until here, so that what the tracker has brought to its end was begun by nobody else.
+        end.cancel();
+        candidacy.await.context("the candidacy for the Lease has panicked")?;
         info!("the worker ends");
         Ok(())
     }
 }
 
 /// Polls until the drain, then awaits what is in flight: the polls, and the tasks that they bring.
-async fn take_tasks(intake: Intake, drain: &CancellationToken) {
-    let worker_name = worker_name();
+async fn take_tasks(intake: Intake, worker_name: String, drain: &CancellationToken) {
     let under_way = intake.under_way.clone();
     let mut polls = JoinSet::new();
     for activity in intake.clients.activities() {

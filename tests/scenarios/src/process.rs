@@ -16,6 +16,8 @@ use tokio::{
     sync::watch,
 };
 
+/// The shortest that a Lease may be held for: workers are killed here, and the next has to wait for that.
+const LEASE: &str = "1s";
 /// How many workers this process has started: each has a kubeconfig of its own, which goes with it.
 static STARTED: AtomicUsize = AtomicUsize::new(0);
 
@@ -73,6 +75,8 @@ impl WorkerProcess {
             .args(flags)
             .arg("--kubeconfig")
             .arg(&kubeconfig)
+            // A scenario's own flag goes before.
+            .env("RUNJOB_LEASE_DURATION", LEASE)
             .envs(surroundings.environment.iter().cloned())
             .stderr(Stdio::piped())
             .kill_on_drop(true)

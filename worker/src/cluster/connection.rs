@@ -28,6 +28,7 @@ pub struct Cluster {
     pub(super) logs: Client,
     pub(super) written: Written,
     url: String,
+    namespace: String,
     reachability: Reachability,
 }
 
@@ -64,7 +65,7 @@ impl Cluster {
     /// The cluster of that configuration.
     pub fn of(mut config: Config) -> Result<Self, ConnectError> {
         let reachability = Reachability::default();
-        let url = config.cluster_url.to_string();
+        let (url, namespace) = (config.cluster_url.to_string(), config.default_namespace.clone());
         config.connect_timeout = Some(CONNECT);
         // The client's own policy repeats every request, POST too, up to 15 times and without a deadline.
         config.default_retry = false;
@@ -83,12 +84,17 @@ impl Cluster {
             .with_layer(&TimeoutLayer::new(RESPONSE_HEADER))
             .with_layer(&MapResultLayer::new(record))
             .build();
-        Ok(Self { api, logs, written: Written::default(), url, reachability })
+        Ok(Self { api, logs, written: Written::default(), url, namespace, reachability })
     }
 
     /// Where its API is.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The worker's own namespace: of its pod, or of the kubeconfig's context.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
     }
 
     /// Whether the cluster answers.
