@@ -13,7 +13,6 @@ use tracing::{Instrument, info, info_span, warn};
 
 use crate::{
     admin::{self, Health},
-    clock::Clock,
     cluster::{Cluster, Scope, keep_probing, watch},
     heartbeat::{Heartbeats, Pace},
     intake::Intake,
@@ -38,7 +37,10 @@ pub struct Worker {
     settings: Arc<Settings>,
     sdk: SdkConfig,
     cluster: Cluster,
-    admin: TcpListener,
+    /// `None`: a simulation, which has no network.
+    admin: Option<TcpListener>,
+    /// What executions' histories call this worker.
+    name: String,
 }
 
 impl Worker {
@@ -46,29 +48,41 @@ impl Worker {
     pub async fn new(settings: Settings, sdk: SdkConfig, cluster: Cluster) -> anyhow::Result<Self> {
         let address = settings.admin_addr;
         let admin = TcpListener::bind(address).await.with_context(|| format!("unable to listen on {address}"))?;
-        Ok(Self { settings: Arc::new(settings), sdk, cluster, admin })
+        Ok(Self { admin: Some(admin), ..Self::without_admin(settings, sdk, cluster) })
     }
 
-    /// Where the admin endpoint listens.
-    pub fn admin_addr(&self) -> std::io::Result<SocketAddr> {
-        self.admin.local_addr()
+    /// The same without an admin endpoint: in a simulation there is no network.
+    pub fn without_admin(settings: Settings, sdk: SdkConfig, cluster: Cluster) -> Self {
+        Self { settings: Arc::new(settings), sdk, cluster, admin: None, name: worker_name() }
+    }
+
+    /// Calls the worker that. No other may have the same name.
+    #[must_use]
+    pub fn named(self, name: String) -> Self {
+        Self { name, ..self }
+    }
+
+    /// Where the admin endpoint listens, if there is one.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().and_then(|admin| admin.local_addr().ok())
     }
 
     /// Runs until `drain` is cancelled and everything under way has come to its end. Running Jobs go on without it.
     pub async fn run(self, drain: CancellationToken) -> anyhow::Result<()> {
-        let Self { settings, sdk, cluster, admin } = self;
+        let Self { settings, sdk, cluster, admin, name } = self;
         let group = settings.group()?;
         let clients = Clients::new(&sdk, &settings.activities);
         let scopes = scopes(&settings);
         let (clock, metrics, pulse) =
-            (Clock::start(), Arc::new(Metrics::new(cluster.lost_events())), Arc::new(Pulse::new(scopes.len())));
+            (cluster.clock(), Arc::new(Metrics::new(cluster.lost_events())), Arc::new(Pulse::new(scopes.len())));
         let permits = Permits::new(settings.max_in_flight);
         let replies = Replies::new(clients.clone(), metrics.clone(), settings.job_failed_error.clone());
         let pace = Pace { interval: settings.heartbeat_interval, rate: settings.heartbeat_rate };
         let (lost_sender, lost) = mpsc::unbounded_channel();
         let (heartbeats, beat) = Heartbeats::new(clients.clone(), metrics.clone(), pace, lost_sender);
 
-        info!(%group, cluster = cluster.url(), admin = %admin.local_addr()?, version = env!("CARGO_PKG_VERSION"), "the worker starts");
+        let admin_addr = admin.as_ref().and_then(|admin| admin.local_addr().ok());
+        info!(%group, cluster = cluster.url(), admin = ?admin_addr, version = env!("CARGO_PKG_VERSION"), "the worker starts");
         let mut background = JoinSet::new();
         background.spawn(beat);
         let health = Health {
@@ -78,11 +92,13 @@ impl Worker {
             metrics: metrics.clone(),
             clock,
         };
-        background.spawn(async move {
-            if let Err(error) = axum::serve(admin, admin::router(health)).await {
-                warn!(%error, "the admin endpoint has ended");
-            }
-        });
+        if let Some(admin) = admin {
+            background.spawn(async move {
+                if let Err(error) = axum::serve(admin, admin::router(health)).await {
+                    warn!(%error, "the admin endpoint has ended");
+                }
+            });
+        }
         background.spawn(keep_probing(cluster.clone()));
         let (news, watched) = mpsc::channel(NEWS);
         for scope in scopes {
@@ -119,7 +135,9 @@ impl Worker {
         };
         // None of these ends by itself; one that does has failed, and a worker without it is worse than none.
         tokio::select! {
-            () = take_tasks(intake, &drain) => {}
+            // The end comes first: a part that ends then ends with everything else.
+            biased;
+            () = take_tasks(intake, name, &drain) => {}
             _ = background.join_next() => anyhow::bail!("a part of the worker has ended by itself"),
             ended = &mut tracking => {
                 ended.context("the tracker has panicked")?;
@@ -134,8 +152,7 @@ impl Worker {
 }
 
 /// Polls until the drain, then awaits what is in flight: the polls, and the tasks that they bring.
-async fn take_tasks(intake: Intake, drain: &CancellationToken) {
-    let worker_name = worker_name();
+async fn take_tasks(intake: Intake, worker_name: String, drain: &CancellationToken) {
     let under_way = intake.under_way.clone();
     let mut polls = JoinSet::new();
     for activity in intake.clients.activities() {

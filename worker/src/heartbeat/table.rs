@@ -91,6 +91,9 @@ impl Table {
         loop {
             let next = self.next_slot();
             tokio::select! {
+                // What is known comes first: it may make the next beat needless, or sooner. None of it takes time, and there is
+                // no more of it than there are tasks, so beats are not held up.
+                biased;
                 command = commands.recv() => match command {
                     Some(command) => self.obey(command),
                     None => return,

@@ -120,6 +120,8 @@ impl Tracker {
             let tick = Instant::now() + TICK;
             let wake = self.table.next_wake().map_or(tick, |moment| self.clock.instant(moment).min(tick));
             tokio::select! {
+                // What was done frees its Job for what is next; each effect ends once, so the watches come to their turn. A lost
+                // token comes after the watches: a Job's end may have arrived with it, and a finished Job is not deleted.
                 biased;
                 () = stop.cancelled() => break,
                 Some(Ok(done)) = self.running.join_next() => self.done(done),
@@ -149,6 +151,7 @@ impl Tracker {
             // next worker would find the pods gone.
             while !self.running.is_empty() || self.table.has_captures() {
                 tokio::select! {
+                    biased;
                     Some(Ok(done)) = self.running.join_next() => self.done(done),
                     Some(news) = watched.recv() => self.watched(news),
                     else => break,

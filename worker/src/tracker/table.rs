@@ -1,7 +1,7 @@
 //! The table of watched Jobs.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -228,7 +228,8 @@ impl Entry {
 /// All watched Jobs.
 #[derive(Default)]
 pub(super) struct Table {
-    entries: HashMap<JobId, Entry>,
+    /// In order: what is gone through here ends as requests, and the same run is to make the same ones.
+    entries: BTreeMap<JobId, Entry>,
     tokens: HashMap<TaskToken, JobId>,
     wakes: BTreeSet<(Moment, JobId)>,
 }
