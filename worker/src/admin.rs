@@ -13,6 +13,7 @@ use axum::{
 use crate::{
     clock::Clock,
     cluster::Reachability,
+    heartbeat::Heartbeats,
     metrics::{self, Metrics},
     sfn::Clients,
     tracker::Pulse,
@@ -23,6 +24,8 @@ use crate::{
 pub struct Health {
     /// The tracker's signs of life.
     pub pulse: Arc<Pulse>,
+    /// Whether deletions are stopped.
+    pub heartbeats: Heartbeats,
     /// Whether Step Functions takes polls.
     pub clients: Clients,
     /// Whether the cluster answers.
@@ -64,6 +67,10 @@ async fn ready(State(health): State<Health>) -> Response {
     if health.clients.polls_fail() {
         return (StatusCode::SERVICE_UNAVAILABLE, "Step Functions does not take polls: the log says why\n")
             .into_response();
+    }
+    if health.heartbeats.deletions_stopped(health.clock.now()).is_some() {
+        let stopped = "suspiciously many tasks have died at once, and deletions are stopped: the log says more\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, stopped).into_response();
     }
     "ok\n".into_response()
 }

@@ -22,6 +22,7 @@ pub mod command;
 mod error_chain;
 pub mod heartbeat;
 pub mod intake;
+pub mod lease;
 pub mod metrics;
 pub mod permits;
 pub mod replies;

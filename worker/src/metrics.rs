@@ -77,6 +77,9 @@ pub struct Metrics {
     pub foreign_jobs: Counter,
     /// Tokens that were invalid from the first heartbeat on.
     pub untrusted_tokens: Counter,
+    /// How often deletions were stopped because too many tasks had died at once.
+    pub braked: Counter,
+    leading: Gauge,
     completion_to_reply: Histogram,
     heartbeat_interval: Gauge<f64, std::sync::atomic::AtomicU64>,
 }
@@ -97,6 +100,8 @@ impl Metrics {
             unreadable_stamps: Counter::default(),
             foreign_jobs: Counter::default(),
             untrusted_tokens: Counter::default(),
+            braked: Counter::default(),
+            leading: Gauge::default(),
             completion_to_reply: Histogram::new(COMPLETION_BUCKETS),
             heartbeat_interval: Gauge::default(),
             registry: Registry::default(),
@@ -123,6 +128,16 @@ impl Metrics {
             "untrusted_tokens",
             "Tokens that were invalid from the first heartbeat on: is this the right account, region and endpoint?",
             metrics.untrusted_tokens.clone(),
+        );
+        registry.register(
+            "stopped_deletions",
+            "How often deletions were stopped because suspiciously many tasks had died at once",
+            metrics.braked.clone(),
+        );
+        registry.register(
+            "leading",
+            "1 on the worker that acts for the group, 0 on the others",
+            metrics.leading.clone(),
         );
         registry.register("lost_events", "Events on Jobs that could not be written", lost_events.clone());
         registry.register_with_unit(
@@ -178,6 +193,11 @@ impl Metrics {
     /// A finished Job's reply was accepted that long after its end had arrived here.
     pub fn completed(&self, after: Duration) {
         self.completion_to_reply.observe(after.as_secs_f64());
+    }
+
+    /// Whether this worker acts for its group.
+    pub fn leading(&self, leads: bool) {
+        self.leading.set(i64::from(leads));
     }
 
     /// The interval of heartbeats is that.

@@ -55,6 +55,10 @@ pub struct Settings {
     #[arg(long, env = "RUNJOB_HEARTBEAT_RATE", value_name = "RATE", default_value = "100/s", value_parser = rate)]
     pub heartbeat_rate: u32,
 
+    /// How long one of several workers acts for the group without renewing its Lease, before another takes over.
+    #[arg(long, env = "RUNJOB_LEASE_DURATION", value_name = "DURATION", default_value = "15s", value_parser = lease_duration)]
+    pub lease_duration: Duration,
+
     /// How long an unfinished Job with an `IdempotencyKey` is kept for the next attempt once its task is gone.
     #[arg(long, env = "RUNJOB_REATTACH_GRACE", value_name = "DURATION", default_value = "2m", value_parser = duration)]
     pub reattach_grace: Duration,
@@ -137,6 +141,12 @@ fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(span).ok().filter(|span| !span.is_zero()).ok_or_else(|| "expected more than zero".to_owned())
 }
 
+fn lease_duration(text: &str) -> Result<Duration, String> {
+    let duration = duration(text)?;
+    let fits = (Duration::from_secs(1)..=Duration::from_hours(1)).contains(&duration);
+    if fits { Ok(duration) } else { Err("expected 1s to 1h".to_owned()) }
+}
+
 fn rate(text: &str) -> Result<u32, String> {
     let number = text.strip_suffix("/s").unwrap_or(text).parse().ok();
     number.filter(|rate| *rate > 0).ok_or_else(|| "expected a rate such as 100/s".to_owned())
@@ -193,6 +203,7 @@ mod tests {
             "--heartbeat-interval=0s",
             "--heartbeat-rate=0/s",
             "--reattach-grace=0s",
+            "--lease-duration=999ms",
             "--pollers=0",
             "--max-in-flight=0",
             "--namespace=Bad_NS",

@@ -4,6 +4,8 @@ use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use aws_config::SdkConfig;
+use jiff::Timestamp;
+use runjob_core::{lease::Candidate, names::lease_name, owner::short_hash};
 use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 use tokio_util::{
     sync::CancellationToken,
@@ -13,9 +15,10 @@ use tracing::{Instrument, info, info_span, warn};
 
 use crate::{
     admin::{self, Health},
-    cluster::{Cluster, Scope, keep_probing, watch},
+    cluster::{Cluster, LeaseKey, Scope, keep_probing, keep_telling, watch},
     heartbeat::{Heartbeats, Pace},
     intake::Intake,
+    lease::Candidacy,
     metrics::Metrics,
     permits::Permits,
     replies::Replies,
@@ -29,6 +32,9 @@ use crate::{
 const NEWS: usize = 1000;
 /// How long polls in flight are awaited: the longest that Step Functions holds one, and the time to create a Job.
 const POLLS_END: Duration = Duration::from_secs(80);
+/// How long Events that are still to be written are waited for at the end. What is not written by then is lost: the next worker
+/// finds out the same and tells it, as a rule, and nothing depends on it.
+const EVENTS_END: Duration = Duration::from_secs(2);
 /// The longest name that `GetActivityTask` takes.
 const MAX_WORKER_NAME: usize = 80;
 
@@ -41,6 +47,8 @@ pub struct Worker {
     admin: Option<TcpListener>,
     /// What executions' histories call this worker.
     name: String,
+    /// What its Lease calls it: no other worker, and no other life of this one, has the same.
+    identity: String,
 }
 
 impl Worker {
@@ -53,13 +61,16 @@ impl Worker {
 
     /// The same without an admin endpoint: in a simulation there is no network.
     pub fn without_admin(settings: Settings, sdk: SdkConfig, cluster: Cluster) -> Self {
-        Self { settings: Arc::new(settings), sdk, cluster, admin: None, name: worker_name() }
+        let name = worker_name();
+        let life = format!("{} {}", std::process::id(), Timestamp::now().as_nanosecond());
+        let identity = format!("{name}_{}", short_hash(&life));
+        Self { settings: Arc::new(settings), sdk, cluster, admin: None, name, identity }
     }
 
-    /// Calls the worker that. No other may have the same name.
+    /// Calls the worker that, in executions' histories and in its Lease. No other may have the same name.
     #[must_use]
     pub fn named(self, name: String) -> Self {
-        Self { name, ..self }
+        Self { identity: name.clone(), name, ..self }
     }
 
     /// Where the admin endpoint listens, if there is one.
@@ -69,7 +80,7 @@ impl Worker {
 
     /// Runs until `drain` is cancelled and everything under way has come to its end. Running Jobs go on without it.
     pub async fn run(self, drain: CancellationToken) -> anyhow::Result<()> {
-        let Self { settings, sdk, cluster, admin, name } = self;
+        let Self { settings, sdk, cluster, admin, name, identity } = self;
         let group = settings.group()?;
         let clients = Clients::new(&sdk, &settings.activities);
         let scopes = scopes(&settings);
@@ -79,14 +90,22 @@ impl Worker {
         let replies = Replies::new(clients.clone(), metrics.clone(), settings.job_failed_error.clone());
         let pace = Pace { interval: settings.heartbeat_interval, rate: settings.heartbeat_rate };
         let (lost_sender, lost) = mpsc::unbounded_channel();
-        let (heartbeats, beat) = Heartbeats::new(clients.clone(), metrics.clone(), pace, lost_sender);
+        let lease = LeaseKey {
+            namespace: cluster.namespace().to_owned(),
+            name: lease_name(&group, settings.namespaces.iter().map(String::as_str)),
+        };
+        let candidate = Candidate::new(identity.clone(), settings.lease_duration);
+        let (candidacy, mandate) = Candidacy::new(cluster.clone(), lease, candidate, clock, metrics.clone());
+        let (heartbeats, beat) =
+            Heartbeats::new(clients.clone(), metrics.clone(), pace, clock, mandate.role.clone(), lost_sender);
 
         let admin_addr = admin.as_ref().and_then(|admin| admin.local_addr().ok());
-        info!(%group, cluster = cluster.url(), admin = ?admin_addr, version = env!("CARGO_PKG_VERSION"), "the worker starts");
+        info!(%group, %identity, cluster = cluster.url(), admin = ?admin_addr, version = env!("CARGO_PKG_VERSION"), "the worker starts");
         let mut background = JoinSet::new();
         background.spawn(beat);
         let health = Health {
             pulse: pulse.clone(),
+            heartbeats: heartbeats.clone(),
             clients: clients.clone(),
             reachability: cluster.reachability().clone(),
             metrics: metrics.clone(),
@@ -100,6 +119,7 @@ impl Worker {
             });
         }
         background.spawn(keep_probing(cluster.clone()));
+        background.spawn(keep_telling(cluster.clone()));
         let (news, watched) = mpsc::channel(NEWS);
         for scope in scopes {
             let span = info_span!("watch", namespace = scope.0.as_deref().unwrap_or("*"));
@@ -107,6 +127,7 @@ impl Worker {
         }
         drop(news);
 
+        let events = cluster.clone();
         let effects = Effects::new(
             clients.clone(),
             cluster.clone(),
@@ -115,10 +136,19 @@ impl Worker {
             settings.clone(),
             metrics.clone(),
         );
-        let tracker =
-            Tracker::new(Arc::new(effects), heartbeats.clone(), permits.clone(), metrics.clone(), clock, pulse.clone());
-        let stop = CancellationToken::new();
+        let tracker = Tracker::new(
+            Arc::new(effects),
+            heartbeats.clone(),
+            permits.clone(),
+            metrics.clone(),
+            clock,
+            pulse.clone(),
+            mandate,
+        );
+        let (stop, end) = (CancellationToken::new(), CancellationToken::new());
         let mut tracking = AbortOnDropHandle::new(tokio::spawn(tracker.run(watched, lost, stop.clone())));
+
+        let mut candidacy = AbortOnDropHandle::new(tokio::spawn(candidacy.run(drain.clone(), end.clone())));
 
         let intake = Intake {
             clients,
@@ -129,6 +159,7 @@ impl Worker {
             heartbeats,
             replies,
             metrics,
+            clock,
             pulse,
             under_way: TaskTracker::new(),
             drain: drain.clone(),
@@ -143,9 +174,19 @@ impl Worker {
                 ended.context("the tracker has panicked")?;
                 anyhow::bail!("the tracker has ended by itself");
             }
+            ended = &mut candidacy => {
+                ended.context("the candidacy for the Lease has panicked")?;
+                anyhow::bail!("the candidacy for the Lease has ended by itself");
+            }
         }
         stop.cancel();
         tracking.await.context("the tracker has panicked")?;
+        // Held until here, so that what the tracker has brought to its end was begun by nobody else.
+        end.cancel();
+        candidacy.await.context("the candidacy for the Lease has panicked")?;
+        if tokio::time::timeout(EVENTS_END, events.all_told()).await.is_err() {
+            warn!(events = events.untold(), "Events were cut short");
+        }
         info!("the worker ends");
         Ok(())
     }

@@ -8,7 +8,7 @@ use runjob::{cluster::Cluster, settings::Settings, worker::Worker};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
-    access::{self, StepFunctionsAccess},
+    access::{KubernetesAccess, StepFunctionsAccess},
     front::Front,
     kube::{self, Kubernetes},
     serve::{Served, serve},
@@ -93,7 +93,8 @@ impl Sandbox {
 
     /// A kubeconfig that leads to the Kubernetes API.
     pub fn kubeconfig(&self) -> String {
-        access::kubeconfig(&self.kube_url(), None, None)
+        let (server, namespace) = (self.kube_url(), "default".to_owned());
+        KubernetesAccess { server, authority: None, token: None, namespace }.kubeconfig()
     }
 
     /// The environment in which an AWS client finds Step Functions here.

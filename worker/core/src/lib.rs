@@ -12,6 +12,7 @@
 pub mod answer;
 pub mod arn;
 pub mod attach;
+pub mod brake;
 pub mod budget;
 pub mod call;
 pub mod catalogue;
@@ -21,6 +22,7 @@ pub mod failure;
 mod fields;
 pub mod invalid;
 pub mod job;
+pub mod lease;
 pub mod ledger;
 pub mod lifecycle;
 pub mod log_options;

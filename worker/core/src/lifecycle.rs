@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use crate::{
     job::{JobView, Phase},
-    ledger::{Entry, OwnedBy, Stamp},
+    ledger::{Entry, Stamp},
     log_options::Retrieve,
     progress::{Moment, Presence, Progress, Stage, TokenState},
     request::{Answer, OnStuck, OnTaskGone},
@@ -191,8 +191,9 @@ fn nobody_waits(view: &JobView, stamp: &Stamp, progress: &Progress, now: Moment)
         // would not be counted any more while it runs.
         return Decision::Wait(None);
     }
-    if stamp.options.owned_by == OwnedBy::Key && progress.kept_until > now {
-        // The next attempt takes the Job over. One that has ended is kept for it as well: settled, it might go by its TTL.
+    if progress.kept_until > now {
+        // The next attempt with its key takes the Job over. One that has ended is kept for it as well: settled, it might go by its
+        // TTL.
         return Decision::Wait(Some(progress.kept_until));
     }
     let stays = outlives_its_task(view, stamp);
@@ -345,19 +346,15 @@ mod tests {
     }
 
     #[test]
-    fn a_job_with_a_key_is_kept_for_the_next_attempt_for_a_while() {
-        let mut stamp = a_stamp();
-        stamp.options.owned_by = OwnedBy::Key;
+    fn a_job_whose_task_is_gone_is_kept_for_as_long_as_there_is_a_reason_to() {
         let later = Moment(NOW.0 + Duration::from_secs(1));
         let gone = Progress { token: TokenState::Gone, kept_until: later, ..Progress::default() };
         for job in [a_job(), failing(), a_job().complete(), a_job().failed("BackoffLimitExceeded")] {
-            assert_eq!(decide_with(&stamp, &job, gone), Decision::Wait(Some(later)));
+            assert_eq!(decide(&job, gone), Decision::Wait(Some(later)));
         }
         let nobody_came = Progress { kept_until: NOW, ..gone };
-        assert_eq!(decide_with(&stamp, &a_job(), nobody_came), Decision::Do(Effect::Delete));
-        assert_eq!(decide_with(&stamp, &a_job().complete(), nobody_came), Decision::Do(Effect::Settle));
-        // Without a key there is no next attempt that could find it.
-        assert_eq!(decide(&a_job(), gone), Decision::Do(Effect::Delete));
+        assert_eq!(decide(&a_job(), nobody_came), Decision::Do(Effect::Delete));
+        assert_eq!(decide(&a_job().complete(), nobody_came), Decision::Do(Effect::Settle));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Names: of a group of workers, of a namespace, of a Job.
 
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeSet, fmt, str::FromStr};
 
-use crate::owner::OwnerKey;
+use crate::owner::{OwnerKey, short_hash};
 
 /// A Job's name becomes a label value on its pods, and label values have at most 63 characters.
 pub const MAX_JOB_NAME: usize = 63;
@@ -50,6 +50,21 @@ impl fmt::Display for Group {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// The name of the Lease that the workers of a group share which serve the same namespaces; none: all of them. Others of the
+/// group have a Lease of their own: what one does not watch, it could not act for.
+pub fn lease_name<'a>(group: &Group, namespaces: impl IntoIterator<Item = &'a str>) -> String {
+    let namespaces: BTreeSet<&str> = namespaces.into_iter().collect();
+    let plain = format!("runjob-{group}");
+    if namespaces.is_empty() && is_dns_subdomain(&plain) {
+        return plain;
+    }
+    // A group may have letters that a Lease's name may not.
+    let group_part: String =
+        group.as_str().chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
+    let parts: Vec<&str> = std::iter::once(group.as_str()).chain(namespaces).collect();
+    format!("runjob-{group_part}-{}", short_hash(&parts.join("/")))
 }
 
 /// Where a Job lives.
@@ -137,6 +152,20 @@ mod tests {
     fn a_job_without_a_name_gets_one() {
         let name = Naming::Absent.resolve(&owner(), 0);
         assert!(name.starts_with("runjob-") && is_dns_label(&name), "{name}");
+    }
+
+    #[test]
+    fn workers_of_one_group_and_the_same_namespaces_share_a_lease() {
+        let name = |group: &str, namespaces: &[&str]| {
+            let name = lease_name(&group.parse().unwrap(), namespaces.iter().copied());
+            assert!(is_dns_subdomain(&name), "{name}");
+            name
+        };
+        assert_eq!(name("123456789012.eu-west-1", &[]), "runjob-123456789012.eu-west-1");
+        assert_eq!(name("g", &["a", "b"]), name("g", &["b", "a", "a"]));
+        let others =
+            [name("g", &[]), name("g", &["a"]), name("g", &["b"]), name("G", &[]), name("g_g", &[]), name("g-g", &[])];
+        assert_eq!(others.iter().collect::<BTreeSet<_>>().len(), others.len());
     }
 
     #[test]

@@ -50,10 +50,9 @@ impl OwnerKey {
         &self.0
     }
 
-    /// 10 characters for a name: 50 bits, in base 32 with digits and lower-case letters only.
+    /// 10 characters for a name.
     pub(crate) fn name_suffix(&self) -> String {
-        let digest = Sha256::digest(self.0.as_bytes());
-        BASE32_DNSSEC.encode(&digest).chars().take(10).collect()
+        short_hash(&self.0)
     }
 
     /// The first 8 digits, for a log line.
@@ -89,6 +88,11 @@ impl SpecHash {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// 10 characters that may stand in a name: 50 bits, in base 32 with digits and lower-case letters only.
+pub fn short_hash(text: &str) -> String {
+    BASE32_DNSSEC.encode(&Sha256::digest(text.as_bytes())).chars().take(10).collect()
 }
 
 fn sha256_hex<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {

@@ -27,7 +27,7 @@ pub struct Progress {
     pub settle: Stage,
     /// The deletion of a Job that nobody waits for.
     pub deletion: Stage,
-    /// Until when a Job with a key is kept for the next attempt, once its task is gone.
+    /// Until when the Job is kept, once its task is gone: one with a key for the next attempt.
     pub kept_until: Moment,
     /// When the Job was first seen with a `deletionTimestamp`.
     pub deleting_since: Option<Moment>,

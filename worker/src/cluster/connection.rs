@@ -33,6 +33,7 @@ pub struct Cluster {
     pub(super) logs: Client,
     pub(super) written: Written,
     url: String,
+    namespace: String,
     reachability: Reachability,
     clock: Clock,
 }
@@ -70,7 +71,7 @@ impl Cluster {
     /// The cluster of that configuration.
     pub fn of(mut config: Config) -> Result<Self, ConnectError> {
         let reachability = Reachability::default();
-        let url = config.cluster_url.to_string();
+        let (url, namespace) = (config.cluster_url.to_string(), config.default_namespace.clone());
         config.connect_timeout = Some(CONNECT);
         // The client's own policy repeats every request, POST too, up to 15 times and without a deadline.
         config.default_retry = false;
@@ -82,7 +83,7 @@ impl Cluster {
             .with_layer(&TimeoutLayer::new(RESPONSE_HEADER))
             .with_layer(&recording(reachability.clone()))
             .build();
-        Ok(Self { api, logs, written: Written::default(), url, reachability, clock: Clock::start() })
+        Ok(Self { api, logs, written: Written::default(), url, namespace, reachability, clock: Clock::start() })
     }
 
     /// The cluster behind a service of its own, without a network: for simulations, which rule the clock as well.
@@ -97,12 +98,18 @@ impl Cluster {
         let bounded = TimeoutLayer::new(RESPONSE_HEADER).layer(service.clone());
         let api = Client::new(recording(reachability.clone()).layer(bounded), NAMESPACE);
         let logs = Client::new(service, NAMESPACE);
-        Self { api, logs, written: Written::default(), url: url.to_owned(), reachability, clock }
+        let (url, namespace) = (url.to_owned(), NAMESPACE.to_owned());
+        Self { api, logs, written: Written::default(), url, namespace, reachability, clock }
     }
 
     /// Where its API is.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The worker's own namespace: of its pod, or of the kubeconfig's context.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
     }
 
     /// The worker's clock.

@@ -28,7 +28,7 @@ const WATCH_SECONDS: u32 = 200;
 const MAX_FAILURES: u32 = 5;
 
 /// What is watched: one namespace, or all of them.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Scope(pub Option<String>);
 
 /// A Job as the watch brings it.

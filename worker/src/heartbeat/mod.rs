@@ -3,27 +3,46 @@
 //! One table for all tasks, whoever cares for them: intake from the poll on, the tracker from the first sight of the Job
 //! on. A task at rest is an entry and a due time. Beats are spread under a rate: the quota of `SendTaskHeartbeat` is shared
 //! by everything in the account.
+//!
+//! A task that this worker has polled is beaten by it until its own watch has shown the Job; from then on whoever acts for the group
+//! beats it, and one that takes over beats all of them at once, under the rate.
 
 mod table;
 
 use std::{sync::Arc, time::Duration};
 
-use runjob_core::{arn::ActivityArn, token::TaskToken};
-use tokio::sync::{mpsc, oneshot};
+use runjob_core::{arn::ActivityArn, lease::Role, progress::Moment, token::TaskToken};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::table::Table;
-use crate::{metrics::Metrics, sfn::Clients};
+use crate::{clock::Clock, metrics::Metrics, sfn::Clients};
 
 /// Where tasks are handed in.
 #[derive(Debug, Clone)]
 pub struct Heartbeats {
     commands: mpsc::UnboundedSender<Command>,
+    brake: watch::Receiver<Option<Moment>>,
 }
 
-/// A task that nobody waits for any more.
+/// A task with a watched Job that nobody waits for any more.
 #[derive(Debug)]
-pub struct Lost(pub TaskToken);
+pub struct Lost {
+    /// Its token.
+    pub token: TaskToken,
+    /// Whether this process has seen it alive.
+    pub trust: Trust,
+}
+
+/// Whether this process has seen the service accept a heartbeat for a token. Without that, what the service says of it may say more
+/// about this process than about the task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// It has.
+    Proven,
+    /// It has not, or not yet.
+    Unproven,
+}
 
 /// What a heartbeat has shown of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +88,7 @@ enum Command {
     Release(TaskToken),
     Follow { token: TaskToken, source: ActivityArn },
     Ask { token: TaskToken, source: ActivityArn, question: Question },
+    Reconsider { token: TaskToken, source: ActivityArn },
     Stop(TaskToken),
 }
 
@@ -81,10 +101,14 @@ impl Heartbeats {
         clients: Clients,
         metrics: Arc<Metrics>,
         pace: Pace,
+        clock: Clock,
+        role: watch::Receiver<Role>,
         lost: mpsc::UnboundedSender<Lost>,
     ) -> (Self, impl Future<Output = ()> + Send) {
         let (commands, received) = mpsc::unbounded_channel();
-        (Self { commands }, Table::new(clients, metrics, pace, lost).run(received))
+        let (pulled, brake) = watch::channel(None);
+        let table = Table::new(clients, metrics, pace, clock, lost, pulled);
+        (Self { commands, brake }, table.run(received, role))
     }
 
     /// Keeps a task alive that was polled just now.
@@ -94,7 +118,7 @@ impl Heartbeats {
         Hold { token: token.clone(), signals, commands: self.commands.clone() }
     }
 
-    /// Keeps a task alive whose Job is watched, until [`Heartbeats::stop`].
+    /// Keeps a task alive whose Job is watched, as long as that is this worker's to do, until [`Heartbeats::stop`].
     pub fn follow(&self, token: &TaskToken, source: &ActivityArn) {
         self.tell(Command::Follow { token: token.clone(), source: source.clone() });
     }
@@ -106,6 +130,16 @@ impl Heartbeats {
         self.tell(Command::Ask { token: token.clone(), source: source.clone(), question });
         // The table dropped the question: the task was answered in the meantime.
         verdict.await.unwrap_or(Verdict::Unknown)
+    }
+
+    /// Asks once more for a followed task that was found to be gone, as if it were alive. If it is not, the tracker is told so again.
+    pub fn reconsider(&self, token: &TaskToken, source: &ActivityArn) {
+        self.tell(Command::Reconsider { token: token.clone(), source: source.clone() });
+    }
+
+    /// Until when no Job is to be deleted because its task is gone, if too many tasks have died at once.
+    pub fn deletions_stopped(&self, now: Moment) -> Option<Moment> {
+        (*self.brake.borrow()).filter(|until| now < *until)
     }
 
     /// The task is answered.

@@ -1,17 +1,22 @@
 //! The table itself: when each task is due, what its beats have shown, and who has to be told.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
     time::Duration,
 };
 
-use runjob_core::{arn::ActivityArn, owner::OwnerKey, token::TaskToken};
-use tokio::{sync::mpsc, task::JoinSet, time::Instant};
-use tracing::{debug, warn};
+use runjob_core::{arn::ActivityArn, brake::Brake, lease::Role, owner::OwnerKey, progress::Moment, token::TaskToken};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::Instant,
+};
+use tracing::{debug, error, warn};
 
-use super::{Command, Lost, Pace, Question, Signals, Verdict};
+use super::{Command, Lost, Pace, Question, Signals, Trust, Verdict};
 use crate::{
+    clock::Clock,
     metrics::{Metrics, Outcome},
     sfn::{Clients, Gone, SfnError},
 };
@@ -22,16 +27,27 @@ const AFTER_TROUBLE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 struct Beat {
     source: ActivityArn,
-    due: Due,
-    /// Whether this process has seen the service accept a heartbeat for the token. Without that, `InvalidToken` says more
-    /// about this process, or about the service, than about the task: LocalStack says it of every task whose state has no
-    /// `HeartbeatSeconds`.
-    trusted: bool,
+    state: State,
+    /// LocalStack calls every token of a state without `HeartbeatSeconds` invalid, so this may never come.
+    trust: Trust,
     followed: bool,
+    /// Whether it was found to be gone before, and doubted: the brake has counted it already.
+    counted: bool,
     in_trouble: bool,
     hold: Option<Signals>,
     /// To be answered by the next beat that goes out: one under way may be older than what is asked.
     questions: Vec<Question>,
+}
+
+/// What a task's next beat is waiting for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Its time.
+    Due(Due),
+    /// The answer to the one before.
+    UnderWay,
+    /// Another worker beats it.
+    Resting,
 }
 
 /// A beat that went out, and what came of it.
@@ -49,62 +65,96 @@ pub(super) struct Table {
     clients: Clients,
     metrics: Arc<Metrics>,
     pace: Pace,
+    clock: Clock,
     lost: mpsc::UnboundedSender<Lost>,
-    beats: HashMap<TaskToken, Beat>,
+    /// In order: those that are begun together are begun in an order that can be told.
+    beats: BTreeMap<TaskToken, Beat>,
     /// Followed tasks that were found to be gone, until the tracker is done with their Jobs. It was proven once; another
-    /// heartbeat might not prove it again, since trust went with the entry.
-    gone: HashSet<TaskToken>,
+    /// heartbeat might not prove it again, unless it is known whether the token was ever accepted.
+    gone: HashMap<TaskToken, Trust>,
     schedule: BTreeMap<Due, TaskToken>,
     number: u64,
     last_sent: Instant,
+    /// Whether the tasks of watched Jobs are this worker's to beat.
+    role: Role,
+    brake: Brake,
+    pulled: watch::Sender<Option<Moment>>,
+    /// How many tasks this process has seen alive, and not gone since.
+    alive: usize,
 }
 
 impl Beat {
-    fn new(source: ActivityArn, due: Due) -> Self {
-        let (hold, questions) = (None, Vec::new());
-        Self { source, due, trusted: false, followed: false, in_trouble: false, hold, questions }
+    fn new(source: ActivityArn) -> Self {
+        Self {
+            source,
+            state: State::Resting,
+            trust: Trust::Unproven,
+            followed: false,
+            counted: false,
+            in_trouble: false,
+            hold: None,
+            questions: Vec::new(),
+        }
     }
 
     /// Whether anybody cares for the task.
-    fn is_wanted(&self) -> bool {
-        self.followed || self.hold.is_some() || !self.questions.is_empty()
+    fn is_known(&self) -> bool {
+        self.followed || self.is_own()
+    }
+
+    /// Whether it is this worker's to beat, whatever its role.
+    fn is_own(&self) -> bool {
+        self.hold.is_some() || !self.questions.is_empty()
     }
 }
 
 impl Table {
-    pub(super) fn new(clients: Clients, metrics: Arc<Metrics>, pace: Pace, lost: mpsc::UnboundedSender<Lost>) -> Self {
+    pub(super) fn new(
+        clients: Clients,
+        metrics: Arc<Metrics>,
+        pace: Pace,
+        clock: Clock,
+        lost: mpsc::UnboundedSender<Lost>,
+        pulled: watch::Sender<Option<Moment>>,
+    ) -> Self {
         Self {
             clients,
             metrics,
             pace,
+            clock,
             lost,
-            beats: HashMap::new(),
-            gone: HashSet::new(),
+            beats: BTreeMap::new(),
+            gone: HashMap::new(),
             schedule: BTreeMap::new(),
             number: 0,
             last_sent: Instant::now(),
+            role: Role::Following,
+            brake: Brake::default(),
+            pulled,
+            alive: 0,
         }
     }
 
-    pub(super) async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
+    pub(super) async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>, mut role: watch::Receiver<Role>) {
         let mut sent: JoinSet<Sent> = JoinSet::new();
         loop {
             let next = self.next_slot();
+            // Commands are short, and answers come no faster than beats go out: neither keeps the beats from going out.
             tokio::select! {
-                // What is known comes first: it may make the next beat needless, or sooner. None of it takes time, and there is
-                // no more of it than there are tasks, so beats are not held up.
                 biased;
                 command = commands.recv() => match command {
                     Some(command) => self.obey(command),
                     None => return,
                 },
                 Some(Ok(sent)) = sent.join_next() => self.answered(sent),
+                Ok(()) = role.changed() => self.take_role(*role.borrow_and_update()),
                 () = tokio::time::sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
                     if let Some((_, token)) = self.schedule.pop_first()
                         && let Some(beat) = self.beats.get_mut(&token)
                     {
                         let (clients, source) = (self.clients.clone(), beat.source.clone());
                         let questions = std::mem::take(&mut beat.questions);
+                        beat.state = State::UnderWay;
                         self.last_sent = Instant::now();
                         sent.spawn(async move {
                             let result = clients.heartbeat(&source, &token).await;
@@ -122,21 +172,46 @@ impl Table {
         Some((*due).max(self.last_sent + Duration::from_secs(1) / self.pace.rate))
     }
 
+    /// A worker that takes over beats everything at once: nobody may have for a while.
+    fn take_role(&mut self, role: Role) {
+        let before = std::mem::replace(&mut self.role, role);
+        if before.beats() == role.beats() {
+            return;
+        }
+        let tokens: Vec<TaskToken> = self.beats.keys().cloned().collect();
+        for token in tokens {
+            match self.beats.get(&token).map(|beat| beat.state) {
+                Some(State::Resting) if role.beats() => self.plan(&token, Duration::ZERO),
+                Some(State::Due(_)) if !role.beats() => self.put_to_rest(&token),
+                _ => {}
+            }
+        }
+    }
+
     fn obey(&mut self, command: Command) {
         match command {
             Command::Hold { token, source, signals } => {
                 self.remove(&token);
+                self.beats.insert(token.clone(), Beat { hold: Some(signals), ..Beat::new(source) });
                 let interval = self.interval();
-                self.insert(token, source, interval, |beat| beat.hold = Some(signals));
+                self.plan(&token, interval);
             }
             Command::Release(token) => {
                 if let Some(beat) = self.beats.get_mut(&token) {
                     beat.hold = None;
-                    self.drop_unwanted(&token);
+                    self.put_to_rest(&token);
                 }
             }
             Command::Follow { token, source } => self.follow(token, source),
-            Command::Ask { token, source, question } => self.ask(token, source, question),
+            Command::Ask { token, source, question } => self.ask(&token, source, question),
+            Command::Reconsider { token, source } => {
+                if let Some(trust) = self.gone.remove(&token) {
+                    self.alive += usize::from(trust == Trust::Proven);
+                    let beat = Beat { trust, followed: true, counted: true, ..Beat::new(source) };
+                    self.beats.insert(token.clone(), beat);
+                    self.plan(&token, Duration::ZERO);
+                }
+            }
             Command::Stop(token) => {
                 self.gone.remove(&token);
                 self.remove(&token);
@@ -145,30 +220,32 @@ impl Table {
     }
 
     fn follow(&mut self, token: TaskToken, source: ActivityArn) {
-        if self.gone.contains(&token) {
-            self.lose(token);
+        if let Some(trust) = self.gone.get(&token) {
+            self.lose(token, *trust);
         } else if let Some(beat) = self.beats.get_mut(&token) {
             beat.followed = true;
             if let Some(signals) = &beat.hold {
                 signals.followed.cancel();
             }
         } else {
-            // Polled by another process, or by this one before it was restarted: it may be close to its limit.
-            self.insert(token, source, Duration::ZERO, |beat| beat.followed = true);
+            self.beats.insert(token.clone(), Beat { followed: true, ..Beat::new(source) });
+            if self.role.beats() {
+                // Polled by another process, or by this one before it was restarted: it may be close to its limit.
+                self.plan(&token, Duration::ZERO);
+            }
         }
     }
 
-    fn ask(&mut self, token: TaskToken, source: ActivityArn, question: Question) {
-        if self.gone.contains(&token) {
+    fn ask(&mut self, token: &TaskToken, source: ActivityArn, question: Question) {
+        if self.gone.contains_key(token) {
             reply(vec![question], Verdict::Gone);
-        } else if let Some(beat) = self.beats.get_mut(&token) {
-            beat.questions.push(question);
-            // If a beat is under way, the next one follows its answer.
-            if self.schedule.contains_key(&beat.due) {
-                self.plan(&token, Duration::ZERO);
-            }
-        } else {
-            self.insert(token, source, Duration::ZERO, |beat| beat.questions.push(question));
+            return;
+        }
+        let beat = self.beats.entry(token.clone()).or_insert_with(|| Beat::new(source));
+        beat.questions.push(question);
+        // If a beat is under way, the next one follows its answer.
+        if beat.state != State::UnderWay {
+            self.plan(token, Duration::ZERO);
         }
     }
 
@@ -178,11 +255,12 @@ impl Table {
         let Some(beat) = self.beats.get_mut(&token) else { return };
         let (outcome, verdict, pause) = match result {
             Ok(()) => {
-                beat.trusted = true;
+                self.alive += usize::from(beat.trust == Trust::Unproven);
+                beat.trust = Trust::Proven;
                 beat.in_trouble = false;
                 (Outcome::Accepted, Verdict::Alive, interval)
             }
-            Err(SfnError::Gone(Gone::InvalidToken)) if !beat.trusted => {
+            Err(SfnError::Gone(Gone::InvalidToken)) if beat.trust == Trust::Unproven => {
                 // Once per task is enough to know of it.
                 if !beat.in_trouble {
                     warn!(
@@ -198,12 +276,15 @@ impl Table {
             }
             Err(SfnError::Gone(_)) => {
                 self.metrics.beat(Outcome::Gone);
-                let followed = beat.followed;
+                let (followed, trust, counted) = (beat.followed, beat.trust, beat.counted);
                 questions.append(&mut beat.questions);
                 self.remove(&token);
                 if followed {
-                    self.gone.insert(token.clone());
-                    self.lose(token);
+                    if !counted {
+                        self.count_death();
+                    }
+                    self.gone.insert(token.clone(), trust);
+                    self.lose(token, trust);
                 }
                 reply(questions, Verdict::Gone);
                 return;
@@ -224,47 +305,63 @@ impl Table {
         self.metrics.beat(outcome);
         reply(questions, verdict);
         self.plan(&token, pause);
-        self.drop_unwanted(&token);
+        self.put_to_rest(&token);
     }
 
     /// Tells the tracker that nobody waits for a task any more.
-    fn lose(&self, token: TaskToken) {
+    fn lose(&self, token: TaskToken, trust: Trust) {
         // Nobody listens any more only when the worker ends.
-        let _ = self.lost.send(Lost(token));
+        let _ = self.lost.send(Lost { token, trust });
     }
 
-    fn insert(&mut self, token: TaskToken, source: ActivityArn, after: Duration, change: impl FnOnce(&mut Beat)) {
-        let due = self.due(after);
-        let mut beat = Beat::new(source, due);
-        change(&mut beat);
-        self.schedule.insert(due, token.clone());
-        self.beats.insert(token, beat);
+    fn count_death(&mut self) {
+        let now = self.clock.now();
+        let before = self.brake.holds(now);
+        self.brake.died(self.alive, now);
+        let until = self.brake.holds(now);
+        if before.is_none() && until.is_some() {
+            error!(
+                alive = self.alive,
+                "suspiciously many tasks have died at once: for the next ten minutes no Job is deleted because its task is gone. \
+                 Were they stopped on purpose, or is this the wrong account, region or endpoint?"
+            );
+            self.metrics.braked.inc();
+        }
+        self.pulled.send_replace(until);
     }
 
     /// Plans the next beat of a task, instead of the one that was planned, if one was.
     fn plan(&mut self, token: &TaskToken, after: Duration) {
-        let due = self.due(after);
+        self.number += 1;
+        let due = (Instant::now() + after, self.number);
         if let Some(beat) = self.beats.get_mut(token) {
-            self.schedule.remove(&beat.due);
+            let before = std::mem::replace(&mut beat.state, State::Due(due));
+            self.unschedule(before);
             self.schedule.insert(due, token.clone());
-            beat.due = due;
         }
     }
 
-    fn due(&mut self, after: Duration) -> Due {
-        self.number += 1;
-        (Instant::now() + after, self.number)
+    /// Lets go of a task that nobody cares for, and beats none that is not this worker's to beat.
+    fn put_to_rest(&mut self, token: &TaskToken) {
+        let Some(beat) = self.beats.get_mut(token) else { return };
+        if !beat.is_known() {
+            self.remove(token);
+        } else if !beat.is_own() && !self.role.beats() && beat.state != State::UnderWay {
+            let before = std::mem::replace(&mut beat.state, State::Resting);
+            self.unschedule(before);
+        }
     }
 
-    fn drop_unwanted(&mut self, token: &TaskToken) {
-        if self.beats.get(token).is_some_and(|beat| !beat.is_wanted()) {
-            self.remove(token);
+    fn unschedule(&mut self, state: State) {
+        if let State::Due(due) = state {
+            self.schedule.remove(&due);
         }
     }
 
     fn remove(&mut self, token: &TaskToken) {
         if let Some(beat) = self.beats.remove(token) {
-            self.schedule.remove(&beat.due);
+            self.alive -= usize::from(beat.trust == Trust::Proven);
+            self.unschedule(beat.state);
             if let Some(signals) = beat.hold {
                 signals.gone.cancel();
             }
@@ -273,7 +370,8 @@ impl Table {
 
     /// The interval that the rate allows with so many tasks.
     fn interval(&self) -> Duration {
-        let tasks = u32::try_from(self.beats.len()).unwrap_or(u32::MAX);
+        let tasks = if self.role.beats() { self.beats.len() } else { self.schedule.len() };
+        let tasks = u32::try_from(tasks).unwrap_or(u32::MAX);
         let interval = self.pace.interval.max(Duration::from_secs(1) * tasks / self.pace.rate);
         self.metrics.beating_every(interval);
         interval

@@ -29,6 +29,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument, Span, debug, field::Empty, info, info_span, warn};
 
 use crate::{
+    clock::Clock,
     cluster::Cluster,
     heartbeat::{Heartbeats, Hold},
     metrics::{Metrics, Outcome},
@@ -62,6 +63,8 @@ pub struct Intake {
     pub replies: Replies,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// The worker's clock.
+    pub clock: Clock,
     /// Knows when the first lists are complete.
     pub pulse: Arc<Pulse>,
     /// The tasks that were taken and are not started yet.

@@ -55,6 +55,9 @@ impl Intake {
 
     /// Deletes a Job that has the planned name and that nobody waits for.
     pub(super) async fn make_room(&self, view: &JobView) -> Succession {
+        if self.heartbeats.deletions_stopped(self.clock.now()).is_some() {
+            return Succession::Undecided(None);
+        }
         match self.cluster.delete(view, Fence::Version).await {
             Ok(()) => {
                 info!("a Job of the same name is deleted: nobody waits for it");

@@ -9,16 +9,20 @@
 //!
 //! The loop never waits for anything but its next message: what takes time is an effect. A Job at rest is an entry in the
 //! table, not a task of the runtime.
+//!
+//! Every worker of a group has the table; which of them begins effects is a matter of its [`Role`]. One that takes over goes
+//! through its table and begins what is due.
 
 mod capture;
 mod effects;
 mod look;
 mod pulse;
 mod reply;
+mod room;
 mod table;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet},
     panic::AssertUnwindSafe,
     sync::Arc,
     time::Duration,
@@ -28,9 +32,10 @@ use futures::FutureExt;
 use runjob_core::{
     diagnosis::Diagnosis,
     job::JobView,
-    ledger::{Entry as LedgerEntry, Stamp},
+    lease::Role,
+    ledger::Entry as LedgerEntry,
     lifecycle::{Decision, Effect},
-    progress::{Moment, Presence, Stage},
+    progress::{Moment, Presence, Stage, TokenState},
 };
 use tokio::{
     sync::{Semaphore, mpsc},
@@ -43,22 +48,24 @@ use tracing::{Instrument, debug, error, info, info_span, warn};
 pub use effects::Effects;
 use effects::{Done, Outcome};
 pub use pulse::Pulse;
-use table::{Entry, JobId, MAX_HELD_OBJECTS, Table};
+use table::{Entry, JobId, Keep, MAX_HELD_OBJECTS, Table};
 
 use crate::{
     clock::Clock,
     cluster::{EventKind, Scope, Watched, WatchedJob},
     heartbeat::{Heartbeats, Lost},
+    lease::{FINISHING, Mandate},
     metrics::Metrics,
     permits::Permits,
 };
 
-/// How long effects that are under way may take once the worker drains: captures and replies, then the lease goes.
-const DRAIN: Duration = Duration::from_secs(20);
 /// The loop wakes at least this often, so that `/live` can tell a quiet loop from a stuck one.
 const TICK: Duration = Duration::from_secs(5);
 /// After an effect panicked, its Job is looked at again that much later.
 const AFTER_PANIC: Duration = Duration::from_mins(1);
+/// For so many durations of a Lease a worker that does not act keeps a Job that left the watch: one until it takes over from
+/// another that died right then, and one to spare.
+const KEPT_LEASES: u32 = 2;
 
 /// Follows every Job of the group.
 pub struct Tracker {
@@ -71,14 +78,26 @@ pub struct Tracker {
     table: Table,
     running: JoinSet<Done>,
     /// How often a list of each scope has begun.
-    listings: HashMap<Scope, u64>,
+    listings: BTreeMap<Scope, u64>,
     /// The scopes that have shown a complete list.
-    listed: HashSet<Scope>,
-    /// The Jobs that cannot be followed, and were told of.
-    told: HashSet<JobId>,
+    listed: BTreeSet<Scope>,
+    /// The Jobs that cannot be followed.
+    untouchable: BTreeMap<JobId, Untouchable>,
     /// Permits to keep whole objects.
     holds: Arc<Semaphore>,
-    draining: bool,
+    mandate: Mandate,
+    /// Whether an effect was due that the role did not allow.
+    held_back: bool,
+    /// Whether it is about to end.
+    stopping: bool,
+}
+
+/// A Job that cannot be followed.
+struct Untouchable {
+    /// The scope that it was last seen in, and the number of that scope's list.
+    seen: (Scope, u64),
+    /// The Job itself, as long as it is to be told of.
+    untold: Option<Box<JobView>>,
 }
 
 impl Tracker {
@@ -90,6 +109,7 @@ impl Tracker {
         metrics: Arc<Metrics>,
         clock: Clock,
         pulse: Arc<Pulse>,
+        mandate: Mandate,
     ) -> Self {
         Self {
             effects,
@@ -100,11 +120,13 @@ impl Tracker {
             pulse,
             table: Table::default(),
             running: JoinSet::new(),
-            listings: HashMap::new(),
-            listed: HashSet::new(),
-            told: HashSet::new(),
+            listings: BTreeMap::new(),
+            listed: BTreeSet::new(),
+            untouchable: BTreeMap::new(),
             holds: Arc::new(Semaphore::new(MAX_HELD_OBJECTS)),
-            draining: false,
+            mandate,
+            held_back: false,
+            stopping: false,
         }
     }
 
@@ -117,21 +139,24 @@ impl Tracker {
     ) {
         loop {
             self.pulse.tick(self.clock);
+            self.tell_idle();
             let tick = Instant::now() + TICK;
             let wake = self.table.next_wake().map_or(tick, |moment| self.clock.instant(moment).min(tick));
+            // Each is short, and none comes of the others without end: what comes first starves nobody.
             tokio::select! {
                 // What was done frees its Job for what is next; each effect ends once, so the watches come to their turn. A lost
                 // token comes after the watches: a Job's end may have arrived with it, and a finished Job is not deleted.
                 biased;
                 () = stop.cancelled() => break,
+                Ok(()) = self.mandate.role.changed() => self.role_changed(),
                 Some(Ok(done)) = self.running.join_next() => self.done(done),
-                Some(news) = watched.recv() => self.watched(news),
-                Some(Lost(token)) = lost.recv() => {
+                Some(Lost { token, trust }) = lost.recv() => {
                     if let Some(id) = self.table.by_token(&token) {
-                        let kept_until = self.kept_until();
-                        self.update(&id, |entry| entry.lost(kept_until));
+                        let keep = self.keep();
+                        self.update(&id, |entry| entry.lost(trust, keep));
                     }
                 }
+                Some(news) = watched.recv() => self.watched(news),
                 () = tokio::time::sleep_until(wake) => {
                     for id in self.table.due(self.clock.now()) {
                         self.step(&id);
@@ -143,13 +168,11 @@ impl Tracker {
     }
 
     async fn drain(mut self, mut watched: mpsc::Receiver<Watched>) {
-        let deadline = Instant::now() + DRAIN;
+        let deadline = Instant::now() + FINISHING;
         info!(effects = self.running.len(), jobs = self.table.len(), "the tracker ends; its Jobs go on");
-        self.draining = true;
+        self.stopping = true;
         let ended = async {
-            // A capture may still be waiting for its Job's last condition: without it the logs could not be reported, and the
-            // next worker would find the pods gone.
-            while !self.running.is_empty() || self.table.has_captures() {
+            while !self.has_finished() {
                 tokio::select! {
                     biased;
                     Some(Ok(done)) = self.running.join_next() => self.done(done),
@@ -166,6 +189,43 @@ impl Tracker {
         }
     }
 
+    /// What this worker may begin now. One that is about to stop begins nothing new.
+    fn role(&self) -> Role {
+        match *self.mandate.role.borrow() {
+            Role::Leading { until } if self.stopping => Role::Finishing { until },
+            role => role,
+        }
+    }
+
+    /// Whether what was begun has come to its end. A capture may still be waiting for its Job's last condition: without it the logs
+    /// could not be reported, and the next worker would find the pods gone.
+    fn has_finished(&self) -> bool {
+        let reports = matches!(self.role(), Role::Finishing { .. });
+        self.running.is_empty() && !(reports && self.table.has_captures())
+    }
+
+    /// Whoever holds the Lease for this worker may release it as soon as it has finished.
+    fn tell_idle(&self) {
+        let idle = matches!(self.role(), Role::Finishing { .. }) && self.has_finished();
+        self.mandate.idle.send_if_modified(|before| std::mem::replace(before, idle) != idle);
+    }
+
+    fn role_changed(&mut self) {
+        let role = *self.mandate.role.borrow_and_update();
+        if !role.acts() {
+            return;
+        }
+        if std::mem::take(&mut self.held_back) {
+            for id in self.table.ids() {
+                self.step(&id);
+            }
+        }
+        let untold = self.untouchable.values_mut().filter_map(|untouchable| untouchable.untold.take());
+        for view in untold.collect::<Vec<_>>() {
+            self.tell_untouchable(&view);
+        }
+    }
+
     fn watched(&mut self, news: Watched) {
         match news {
             Watched::Listing(scope) => *self.listings.entry(scope).or_default() += 1,
@@ -173,7 +233,7 @@ impl Tracker {
             Watched::Removed(_, job) => {
                 if let Ok(view) = &job.view {
                     let id = JobId::of(view);
-                    self.told.remove(&id);
+                    self.untouchable.remove(&id);
                     self.update(&id, |entry| entry.progress.presence = Presence::Missing);
                 }
             }
@@ -182,6 +242,7 @@ impl Tracker {
                 if self.listed.insert(scope.clone()) {
                     self.pulse.one_more_listed();
                 }
+                self.untouchable.retain(|_, other| other.seen.0 != scope || other.seen.1 == listing);
                 // Deletions that happened while the watch was broken arrive as nothing at all.
                 for id in self.table.unseen(&scope, listing) {
                     self.update(&id, |entry| entry.progress.presence = Presence::Missing);
@@ -210,11 +271,19 @@ impl Tracker {
             entry.progress.presence = Presence::Seen;
             entry.observe(view, job.object, &self.holds, self.clock);
         } else {
-            let Some(stamp) = self.readable_stamp(&view, &id) else {
-                // A task that this worker does not serve may have taken over one of its Jobs.
-                self.forget(&id);
-                return;
+            let stamp = match &view.entry {
+                LedgerEntry::Open(stamp) if self.effects.clients.serve(&stamp.source) => Arc::new((**stamp).clone()),
+                trouble => {
+                    let is_trouble = matches!(trouble, LedgerEntry::Open(_) | LedgerEntry::Unreadable(_));
+                    // A task that this worker does not serve may have taken over one of its Jobs.
+                    self.forget(&id);
+                    if is_trouble {
+                        self.leave_alone(id, view, seen);
+                    }
+                    return;
+                }
             };
+            self.untouchable.remove(&id);
             self.heartbeats.follow(&stamp.token, &stamp.source);
             let mut entry = Entry::new(stamp, view.clone(), seen, self.effects.settings.stuck_grace);
             entry.observe(view, job.object, &self.holds, self.clock);
@@ -226,24 +295,24 @@ impl Tracker {
         self.step(&id);
     }
 
-    /// The stamp of a Job that this worker may touch. What it may not is told of once.
-    fn readable_stamp(&mut self, view: &JobView, id: &JobId) -> Option<Arc<Stamp>> {
-        let trouble = match &view.entry {
-            LedgerEntry::Open(stamp) if self.effects.clients.serve(&stamp.source) => {
-                return Some(Arc::new((**stamp).clone()));
-            }
-            LedgerEntry::None | LedgerEntry::Settled { .. } => return None,
-            trouble => trouble,
-        };
-        if self.told.insert(id.clone()) {
-            self.tell_untouchable(view, trouble);
+    /// Notes a Job that nobody here may touch. It is told of once, by the worker that acts.
+    fn leave_alone(&mut self, id: JobId, view: JobView, seen: (Scope, u64)) {
+        if let Some(known) = self.untouchable.get_mut(&id) {
+            known.seen = seen;
+            return;
         }
-        None
+        let untold = if self.role().acts() {
+            self.tell_untouchable(&view);
+            None
+        } else {
+            Some(Box::new(view))
+        };
+        self.untouchable.insert(id, Untouchable { seen, untold });
     }
 
-    /// A Job that nobody here may touch: whoever looks at it should find out why nothing happens. An Event touches nothing of it.
-    fn tell_untouchable(&self, view: &JobView, trouble: &LedgerEntry) {
-        let (reason, message) = match trouble {
+    /// Whoever looks at such a Job should find out why nothing happens. An Event touches nothing of it.
+    fn tell_untouchable(&self, view: &JobView) {
+        let (reason, message) = match &view.entry {
             LedgerEntry::Unreadable(error) => {
                 self.metrics.unreadable_stamps.inc();
                 ("UnreadableStamp", format!("{error}: the Job is left alone, and its task is not answered"))
@@ -259,7 +328,7 @@ impl Tracker {
             LedgerEntry::None | LedgerEntry::Settled { .. } => return,
         };
         warn!(job = %view.key, reason, message, "a Job of the group cannot be followed");
-        self.effects.cluster.tell(view.clone(), EventKind::Warning, reason, message);
+        self.effects.cluster.tell(view.clone(), EventKind::Warning, reason, &message);
     }
 
     fn update(&mut self, id: &JobId, change: impl FnOnce(&mut Entry)) {
@@ -271,7 +340,7 @@ impl Tracker {
 
     /// Asks the core what to do about a Job, and begins it.
     fn step(&mut self, id: &JobId) {
-        let now = self.clock.now();
+        let (now, role) = (self.clock.now(), self.role());
         let Some(entry) = self.table.get_mut(id) else { return };
         let decision = entry.decide(now);
         let effect = match decision {
@@ -284,10 +353,25 @@ impl Tracker {
                 self.forget(id);
                 return;
             }
-            // What is under way is brought to its end, reply and settling included; nothing else is begun any more.
-            Decision::Do(
-                Effect::Capture(_) | Effect::Look | Effect::Snapshot(_) | Effect::Delete | Effect::Confirm,
-            ) if self.draining => return,
+            Decision::Do(effect) if !role.allows(&effect, now) => {
+                self.hold_back(id, &effect, role);
+                return;
+            }
+            Decision::Do(Effect::Delete) => match self.heartbeats.deletions_stopped(now) {
+                Some(until) => {
+                    entry.doubted = true;
+                    self.table.wake_at(id, until);
+                    return;
+                }
+                None if entry.doubted => {
+                    // Is it really gone? Until that is known it counts as alive.
+                    entry.doubted = false;
+                    entry.progress.token = TokenState::Alive;
+                    self.heartbeats.reconsider(&entry.stamp.token, &entry.stamp.source);
+                    return;
+                }
+                None => Effect::Delete,
+            },
             Decision::Do(effect) => effect,
         };
         entry.begin(&effect);
@@ -305,9 +389,26 @@ impl Tracker {
         self.running.spawn(guarded.instrument(span));
     }
 
+    /// Another worker acts, as a rule. What is due here is begun if this one takes over.
+    fn hold_back(&mut self, id: &JobId, effect: &Effect, role: Role) {
+        self.held_back = true;
+        let Some(entry) = self.table.get_mut(id) else { return };
+        if *effect != Effect::Confirm || role != Role::Following {
+            return;
+        }
+        // The worker that acts has seen it go as well, and has had its time to find out why.
+        let now = self.clock.now();
+        let forgotten_at = Moment(entry.missing_since(now).0 + self.effects.settings.lease_duration * KEPT_LEASES);
+        if forgotten_at <= now {
+            self.forget(id);
+        } else {
+            self.table.wake_at(id, forgotten_at);
+        }
+    }
+
     fn done(&mut self, done: Done) {
         let Done { id, token, outcome } = done;
-        let (now, kept_until) = (self.clock.now(), self.kept_until());
+        let (now, keep) = (self.clock.now(), self.keep());
         // What was done for a task is no progress of the one that has taken its Job over since.
         let Some(entry) = self.table.get_mut(&id).filter(|entry| entry.stamp.token == token) else { return };
         match outcome {
@@ -324,7 +425,7 @@ impl Tracker {
             }
             Outcome::Snapped(captured) => entry.snapped(captured),
             Outcome::Replied(delivery) => {
-                entry.replied(delivery, self.clock, kept_until, &self.metrics);
+                entry.replied(delivery, keep, &self.metrics);
                 if entry.progress.reply == Stage::Done {
                     self.heartbeats.stop(&token);
                 }
@@ -346,7 +447,7 @@ impl Tracker {
         let message = format!("{}; {}", diagnosis.summary, diagnosis.hint);
         warn!(job = %view.key, code = diagnosis.code.as_str(), summary = diagnosis.summary, "the Job is stuck");
         self.metrics.stuck(diagnosis.code.as_str());
-        self.effects.cluster.tell(view, EventKind::Warning, "Stuck", message);
+        self.effects.cluster.tell(view, EventKind::Warning, "Stuck", &message);
     }
 
     fn forget(&mut self, id: &JobId) {
@@ -357,9 +458,9 @@ impl Tracker {
         }
     }
 
-    /// Until when a Job whose task is gone from now on is kept for the next attempt, if it has a key.
-    fn kept_until(&self) -> Moment {
-        Moment(self.clock.now().0 + self.effects.settings.reattach_grace)
+    /// How long Jobs are kept whose task is gone from now on.
+    fn keep(&self) -> Keep {
+        Keep { now: self.clock.now(), reattach: self.effects.settings.reattach_grace }
     }
 
     fn count(&self) {

@@ -30,11 +30,23 @@ use super::{
     effects::{Work, WorkKind},
     look::Looked,
 };
-use crate::{clock::Clock, cluster::Scope, metrics::Metrics, replies::Delivery};
+use crate::{clock::Clock, cluster::Scope, heartbeat::Trust, metrics::Metrics, replies::Delivery};
 
 /// The most finished Jobs whose whole object is kept until they are reported. Others are read again then: after an outage of
 /// Step Functions there may be very many.
 pub(super) const MAX_HELD_OBJECTS: usize = 200;
+
+/// A task that this process has never seen alive is not given up at once: if many are gone in that way, the brake on deletions is
+/// faster. The first beats of a worker that was started in the wrong place are told apart from bad luck by that.
+const UNPROVEN: Duration = Duration::from_secs(5);
+
+/// How long a Job whose task is gone is kept.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Keep {
+    pub(super) now: Moment,
+    /// One with a key, for the next attempt.
+    pub(super) reattach: Duration,
+}
 
 /// One Job, not just one name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -57,6 +69,10 @@ pub(super) struct Entry {
     pub(super) captured: Arc<Captured>,
     /// The scope that it was last seen in, and the number of that scope's list.
     pub(super) seen: (Scope, u64),
+    /// Whether the Job was to be deleted while deletions were stopped.
+    pub(super) doubted: bool,
+    /// Since when the watch has not shown it, if this worker does not act.
+    missing_since: Option<Moment>,
     /// The most that it may be stuck, if there is a bound.
     longest_grace: Option<Duration>,
     object: Option<(Arc<Value>, OwnedSemaphorePermit)>,
@@ -73,6 +89,8 @@ impl Entry {
             progress: Progress::default(),
             captured: Arc::default(),
             seen,
+            doubted: false,
+            missing_since: None,
             longest_grace,
             object: None,
             ended: None,
@@ -89,6 +107,7 @@ impl Entry {
             self.ended = Some(Instant::now());
             self.job_ended.cancel();
         }
+        self.missing_since = None;
         self.progress.observe(&view, self.longest_grace, clock.now());
         self.view = view;
         self.object = object.and_then(|object| Some((object, holds.clone().try_acquire_owned().ok()?)));
@@ -100,6 +119,11 @@ impl Entry {
             self.job_ended.cancel();
         }
         step(&self.view, &self.stamp, &self.progress, now)
+    }
+
+    /// Since when the watch has not shown it. The first time that is asked for is that moment.
+    pub(super) fn missing_since(&mut self, now: Moment) -> Moment {
+        *self.missing_since.get_or_insert(now)
     }
 
     /// Notes that the effect has begun.
@@ -136,8 +160,7 @@ impl Entry {
         let diagnosis = looked.symptom.map(|symptom| symptom.diagnosis).filter(|_| finding == Finding::Stuck)?;
         // Only for the report: a Job that is waited for all the same may be so for days.
         if pending.to_be_failed().is_some() && self.stamp.options.on_stuck == OnStuck::Fail {
-            let stuck = Some(diagnosis.clone());
-            self.captured = Arc::new(Captured { pods: looked.pods, events: looked.events, logs: None, stuck });
+            self.captured = Arc::new(Captured::stuck(looked.pods, looked.events, diagnosis.clone()));
         }
         Some(diagnosis)
     }
@@ -168,13 +191,18 @@ impl Entry {
         Work { view: self.view.clone(), stamp: self.stamp.clone(), kind }
     }
 
-    /// Nobody waits for the Job any more. One with a key is kept for the next attempt until then.
-    pub(super) fn lost(&mut self, kept_until: Moment) {
+    /// Nobody waits for the Job any more. It is kept for a while, if there is a reason to.
+    pub(super) fn lost(&mut self, trust: Trust, keep: Keep) {
         if self.progress.token == TokenState::Gone {
             return;
         }
+        let for_how_long = match trust {
+            _ if self.is_of_key() => keep.reattach,
+            Trust::Proven => Duration::ZERO,
+            Trust::Unproven => UNPROVEN,
+        };
         self.progress.token = TokenState::Gone;
-        self.progress.kept_until = kept_until;
+        self.progress.kept_until = Moment(keep.now.0 + for_how_long);
         if self.is_of_key() {
             info!(job = %self.view.key, "the task is gone; its Job is kept for a while, for the next with its key");
         }
@@ -185,7 +213,7 @@ impl Entry {
     }
 
     /// The task is answered, or nobody takes an answer.
-    pub(super) fn replied(&mut self, delivery: Delivery, clock: Clock, kept_until: Moment, metrics: &Metrics) {
+    pub(super) fn replied(&mut self, delivery: Delivery, keep: Keep, metrics: &Metrics) {
         self.progress.reply = Stage::Done;
         self.captured = Arc::default();
         if let (Delivery::Accepted, Some(ended)) = (delivery, self.ended) {
@@ -193,8 +221,8 @@ impl Entry {
         }
         if delivery == Delivery::NotOurs && (!self.view.phase.is_final() || self.is_of_key()) {
             // Nobody waits for a Job that still runs, or that the next attempt asks for: its token has died, that is all.
-            self.progress.reply = Stage::Again(clock.now());
-            self.lost(kept_until);
+            self.progress.reply = Stage::Again(keep.now);
+            self.lost(Trust::Proven, keep);
         }
     }
 
@@ -228,7 +256,7 @@ impl Entry {
 /// All watched Jobs.
 #[derive(Default)]
 pub(super) struct Table {
-    /// In order: what is gone through here ends as requests, and the same run is to make the same ones.
+    /// In order: what is begun for many of them is begun in an order that can be told.
     entries: BTreeMap<JobId, Entry>,
     tokens: HashMap<TaskToken, JobId>,
     wakes: BTreeSet<(Moment, JobId)>,
@@ -237,6 +265,10 @@ pub(super) struct Table {
 impl Table {
     pub(super) fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    pub(super) fn ids(&self) -> Vec<JobId> {
+        self.entries.keys().cloned().collect()
     }
 
     pub(super) fn get_mut(&mut self, id: &JobId) -> Option<&mut Entry> {

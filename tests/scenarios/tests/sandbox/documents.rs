@@ -61,7 +61,12 @@ fn settle(value: &mut Value) {
         Value::String(text) if is_time(text) => "2026-11-24T20:26:15Z".clone_into(text),
         Value::String(text) if is_uid(text) => "0f5ab3c1-9a57-4b0e-8a5e-2d1f0c9b7e64".clone_into(text),
         Value::Array(items) => items.iter_mut().for_each(settle),
-        Value::Object(map) => map.values_mut().for_each(settle),
+        Value::Object(map) => {
+            map.values_mut().for_each(settle);
+            if let Some(version) = map.get_mut("resourceVersion") {
+                *version = "1234".into();
+            }
+        }
         _ => {}
     }
 }

@@ -1,0 +1,199 @@
+//! Holding the group's Lease, or waiting for it: what the core decides, carried out, and the role that follows from it told to
+//! whoever depends on it.
+//!
+//! ```text
+//!           GET · POST · PUT                     role
+//!   Lease ◄──────────────────► Candidacy ─────────────────► tracker (begins effects), heartbeats (beat)
+//!                                  ▲          idle
+//!                                  └──────────────────────── tracker, while it finishes
+//! ```
+
+use std::{sync::Arc, time::Duration};
+
+use runjob_core::{
+    lease::{Candidate, Next, Role},
+    progress::Moment,
+};
+use serde_json::Value;
+use tokio::{
+    sync::watch,
+    time::{sleep_until, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::{
+    clock::Clock,
+    cluster::{Cluster, LeaseKey, WriteError},
+    metrics::Metrics,
+};
+
+/// How long what was begun may take to end, once the worker drains, before the Lease is released.
+pub const FINISHING: Duration = Duration::from_secs(20);
+
+/// A worker's candidacy for the Lease of its group.
+pub struct Candidacy {
+    cluster: Cluster,
+    key: LeaseKey,
+    candidate: Candidate,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    role: watch::Sender<Role>,
+    /// Whether the tracker, told to finish, has finished.
+    idle: watch::Receiver<bool>,
+    /// Until when that may take, while it is waited for.
+    finishing: Option<Moment>,
+    is_refused: bool,
+}
+
+/// What the tracker has of the candidacy, and the candidacy of the tracker.
+#[derive(Debug)]
+pub struct Mandate {
+    /// Whether this worker acts.
+    pub role: watch::Receiver<Role>,
+    /// To be told, while this worker finishes, whether it has.
+    pub idle: watch::Sender<bool>,
+}
+
+impl Candidacy {
+    /// A candidacy that has seen nothing of the Lease yet.
+    pub fn new(
+        cluster: Cluster,
+        key: LeaseKey,
+        candidate: Candidate,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> (Self, Mandate) {
+        let (role, told) = watch::channel(Role::Following);
+        let (tells, idle) = watch::channel(false);
+        let candidacy =
+            Self { cluster, key, candidate, clock, metrics, role, idle, finishing: None, is_refused: false };
+        (candidacy, Mandate { role: told, idle: tells })
+    }
+
+    /// Wants the Lease until `end`. On `drain` the tracker is told to finish, and the Lease is released; it is taken back only if
+    /// nobody else wants it.
+    pub async fn run(mut self, drain: CancellationToken, end: CancellationToken) {
+        let mut idle = self.idle.clone();
+        let mut drained = false;
+        while !end.is_cancelled() {
+            self.publish();
+            let now = self.clock.now();
+            let until = match self.candidate.next(now, &self.wall()) {
+                Next::Rest(until) => until,
+                next => {
+                    // A renewal that hangs must not outlive the end by more than this.
+                    self.carry_out(next, now).await;
+                    continue;
+                }
+            };
+            // A word that ends is told of at that moment.
+            let ends = match *self.role.borrow() {
+                Role::Leading { until } | Role::Finishing { until } => until,
+                Role::Following | Role::Adrift => until,
+            };
+            let wake = until.min(ends).min(self.finishing.unwrap_or(until));
+            let finished = tokio::select! {
+                biased;
+                () = end.cancelled() => continue,
+                () = drain.cancelled(), if !drained => {
+                    drained = true;
+                    self.finishing = Some(Moment(self.clock.now().0 + FINISHING));
+                    // One that does not act has nothing to finish.
+                    !matches!(*self.role.borrow(), Role::Leading { .. })
+                }
+                _ = idle.wait_for(|idle| *idle), if self.finishing.is_some() => true,
+                () = sleep_until(self.clock.instant(wake)) => {
+                    self.finishing.is_some_and(|end| end <= self.clock.now())
+                }
+            };
+            if finished {
+                self.release().await;
+            }
+        }
+        self.release().await;
+    }
+
+    async fn carry_out(&mut self, next: Next, sent: Moment) {
+        let result = match next {
+            Next::Look => {
+                let looked = self.asked(self.cluster.lease(&self.key)).await;
+                looked.map(|found| self.candidate.looked(found, self.clock.now()))
+            }
+            Next::Create(lease) => {
+                let written = self.asked(self.cluster.create_lease(&self.key, lease)).await;
+                written.map(|lease| self.candidate.wrote(lease, sent, self.clock.now()))
+            }
+            Next::Update(lease) => {
+                let written = self.asked(self.cluster.replace_lease(&self.key, &lease)).await;
+                written.map(|lease| self.candidate.wrote(lease, sent, self.clock.now()))
+            }
+            Next::Rest(_) => return,
+        };
+        match result {
+            Ok(()) => self.is_refused = false,
+            Err(Trouble::Outrun) => self.candidate.outrun(),
+            Err(Trouble::Passing(reason)) => {
+                debug!(lease = %self.key, reason, "unable to hold the Lease, or to look at it, yet");
+                self.candidate.failed(self.clock.now());
+            }
+            Err(Trouble::Refused(reason)) => {
+                if !self.is_refused {
+                    warn!(lease = %self.key, reason, "the Lease cannot be used: every worker acts as if it were alone");
+                }
+                self.is_refused = true;
+                self.candidate.refused(self.clock.now());
+            }
+        }
+    }
+
+    async fn asked<T>(&self, request: impl Future<Output = Result<T, WriteError>>) -> Result<T, Trouble> {
+        match timeout(self.candidate.patience(), request).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(WriteError::Changed)) => Err(Trouble::Outrun),
+            Ok(Err(error @ WriteError::Refused { .. })) => Err(Trouble::Refused(error.to_string())),
+            Ok(Err(error)) => Err(Trouble::Passing(error.to_string())),
+            Err(_) => Err(Trouble::Passing("no answer in time".to_owned())),
+        }
+    }
+
+    /// Gives the Lease up, if this worker holds it.
+    async fn release(&mut self) {
+        self.finishing = None;
+        let Some(lease) = self.candidate.release(self.clock.now()) else { return };
+        // From here on nothing is begun, whatever comes of the request.
+        self.publish();
+        match self.asked::<Value>(self.cluster.replace_lease(&self.key, &lease)).await {
+            Ok(_) => info!(lease = %self.key, "the Lease is released"),
+            Err(trouble) => debug!(lease = %self.key, ?trouble, "the Lease is not released; it expires"),
+        }
+    }
+
+    fn publish(&mut self) {
+        let role = match self.candidate.role(self.clock.now()) {
+            Role::Leading { until } if self.finishing.is_some() => Role::Finishing { until },
+            role => role,
+        };
+        let before = self.role.send_replace(role);
+        if std::mem::discriminant(&before) != std::mem::discriminant(&role) {
+            info!(lease = %self.key, role = role.name(), "the worker's role has changed");
+        }
+        self.metrics.leading(role.acts());
+    }
+
+    /// As a `MicroTime` of the API.
+    fn wall(&self) -> String {
+        self.clock.wall().strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
+    }
+}
+
+/// A request about the Lease did not do what it should.
+#[derive(Debug)]
+enum Trouble {
+    /// Somebody else has written first.
+    Outrun,
+    /// It may work later.
+    Passing(String),
+    /// It will not.
+    Refused(String),
+}
