@@ -5,7 +5,7 @@ use std::{collections::VecDeque, iter};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    budget::{escaped_len, head_within, tail_within},
+    budget::{ByteBudget, escaped_len, fair_shares, head_within, tail_within},
     log_options::LogFormat,
 };
 
@@ -190,6 +190,21 @@ impl LogText {
         Self { head: head.to_owned(), cut, tail: tail.to_owned() }
     }
 
+    /// What it is in an answer as a whole, if that takes no more than its share.
+    fn whole_within(&self, format: LogFormat, share: usize) -> Option<Value> {
+        if self.is_cut() {
+            return None;
+        }
+        let whole = self.rendered(format);
+        (whole.to_string().len() <= share.max(CUT_MARK)).then_some(whole)
+    }
+
+    /// The same log, cut until it takes no more than its share of an answer.
+    fn cut_to(&self, share: usize) -> Self {
+        // Two bytes for the quotes.
+        self.within(share.saturating_sub(2))
+    }
+
     /// The native rule: a whole log that is one JSON document becomes that JSON. A log with a gap never does.
     fn rendered(&self, format: LogFormat) -> Value {
         let text = self.text();
@@ -204,18 +219,50 @@ impl LogText {
 }
 
 impl Logs {
+    /// The logs, each cut to its share of a budget: an answer of that budget can carry no more of them.
+    #[must_use]
+    pub fn within(mut self, format: LogFormat, budget: ByteBudget) -> Self {
+        let shares = fair_shares(&self.sizes(format), budget.0);
+        for (log, share) in self.each_mut().zip(shares) {
+            if let ContainerLog::Read(text) = log
+                && text.whole_within(format, share).is_none()
+            {
+                *text = text.cut_to(share);
+            }
+        }
+        self
+    }
+
+    /// How many bytes of logs this holds.
+    pub fn held(&self) -> usize {
+        let size = |log: &ContainerLog| match log {
+            ContainerLog::Read(text) => text.head.len() + text.tail.len(),
+            ContainerLog::Unreadable { error, cause } => error.len() + cause.len(),
+        };
+        self.each().map(size).sum()
+    }
+
+    /// All logs, in the order of [`Logs::render`].
+    fn each(&self) -> impl Iterator<Item = &ContainerLog> {
+        let containers = self.pods.iter().flat_map(|pod| &pod.containers);
+        containers.flat_map(|container| iter::once(&container.log).chain(&container.previous))
+    }
+
+    fn each_mut(&mut self) -> impl Iterator<Item = &mut ContainerLog> {
+        let containers = self.pods.iter_mut().flat_map(|pod| &mut pod.containers);
+        containers.flat_map(|container| iter::once(&mut container.log).chain(&mut container.previous))
+    }
+
     /// How many bytes each log can do with, in the order of [`Logs::render`]. One that is shorter than the mark of a cut asks for
     /// none: cutting it would gain nothing.
     pub(crate) fn sizes(&self, format: LogFormat) -> Vec<usize> {
-        let containers = self.pods.iter().flat_map(|pod| &pod.containers);
-        let logs = containers.flat_map(|container| iter::once(&container.log).chain(&container.previous));
-        logs.map(|log| match log {
+        let size = |log: &ContainerLog| match log {
             ContainerLog::Read(text) => {
                 Some(text.rendered(format).to_string().len()).filter(|size| *size > CUT_MARK).unwrap_or_default()
             }
             ContainerLog::Unreadable { .. } => 0,
-        })
-        .collect()
+        };
+        self.each().map(size).collect()
     }
 
     /// The native shape, each log within its share: `pods.<pod>.containers.<container>` = `{"log": …}` or
@@ -260,12 +307,10 @@ fn render_one(log: &ContainerLog, format: LogFormat, share: usize) -> Value {
     match log {
         ContainerLog::Unreadable { error, cause } => json!({"error": error, "cause": cause}),
         ContainerLog::Read(text) => {
-            let whole = text.rendered(format);
-            if !text.is_cut() && whole.to_string().len() <= share.max(CUT_MARK) {
+            if let Some(whole) = text.whole_within(format, share) {
                 return json!({ "log": whole });
             }
-            // Two bytes for the quotes.
-            let cut = text.within(share.saturating_sub(2));
+            let cut = text.cut_to(share);
             if cut.is_cut() { json!({"log": cut.text(), "truncated": true}) } else { json!({ "log": cut.text() }) }
         }
     }

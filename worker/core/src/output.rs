@@ -274,6 +274,39 @@ mod tests {
         assert_eq!((&failure.cause["applied"], &failure.cause["StatusCode"]), (&json!(true), &json!(200)));
     }
 
+    /// What is left of each log in a result.
+    fn lengths(result: &str) -> Vec<usize> {
+        let result: Value = serde_json::from_str(result).unwrap();
+        let pods = result["logs"]["pods"].as_object().unwrap();
+        pods.values().map(|pod| pod["containers"]["main"]["log"].to_string().len()).collect()
+    }
+
+    #[test]
+    fn logs_that_were_cut_to_the_budget_give_the_same_result() {
+        let logs =
+            logs_of(vec!["x".repeat(5000).as_str().into(), "{\"a\": 1}".into(), "yz".repeat(4000).as_str().into()]);
+        let whole = of_job(&a_job(1000), parsed(&logs), ByteBudget(6000)).unwrap();
+        let cut = logs.clone().within(LogFormat::Parsed, ByteBudget(6000));
+        assert!(cut.held() <= 6000 && logs.held() > 12_000, "{} of {} bytes", cut.held(), logs.held());
+        let of_cut = of_job(&a_job(1000), parsed(&cut), ByteBudget(6000)).unwrap();
+        assert!(lengths(&whole).iter().zip(lengths(&of_cut)).all(|(one, other)| one.abs_diff(other) < 8));
+        for text in [whole, of_cut] {
+            let pods = serde_json::from_str::<Value>(&text).unwrap()["logs"]["pods"].clone();
+            assert_eq!(pods["pod-1"]["containers"]["main"], json!({"log": {"a": 1}}));
+            assert_eq!(pods["pod-2"]["containers"]["main"]["truncated"], json!(true));
+        }
+    }
+
+    #[test]
+    fn a_cut_says_how_much_was_cut_in_all() {
+        let logs = logs_of(vec!["x".repeat(5000).as_str().into()]).within(LogFormat::Raw, ByteBudget(1000));
+        let text = of_job(&json!({}), parsed(&logs), ByteBudget(700)).unwrap();
+        let result: Value = serde_json::from_str(&text).unwrap();
+        let log = result["logs"]["pods"]["pod-0"]["containers"]["main"]["log"].as_str().unwrap();
+        let kept = log.matches('x').count();
+        assert!(log.contains(&format!("[runjob: {} bytes cut here]", 5000 - kept)), "{log}");
+    }
+
     prop_compose! {
         fn any_logs()(logs in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..3000), 0..8)) -> Logs {
             logs_of(logs.iter().map(|bytes| {
@@ -302,6 +335,16 @@ mod tests {
             let whole = of_job(&a_job(10), parsed(&logs), ByteBudget(usize::MAX)).unwrap();
             let exactly = of_job(&a_job(10), parsed(&logs), ByteBudget(whole.len())).unwrap();
             prop_assert_eq!(whole, exactly);
+        }
+
+        #[test]
+        fn logs_that_were_cut_before_are_no_longer_than_the_budget_and_lose_little(logs in any_logs(), budget in 500_usize..10_000) {
+            let whole = of_job(&json!({}), parsed(&logs), ByteBudget(budget));
+            let cut = logs.within(LogFormat::Parsed, ByteBudget(budget));
+            prop_assert!(cut.held() <= budget + 8 * 64);
+            let of_cut = of_job(&json!({}), parsed(&cut), ByteBudget(budget));
+            let length = |text: &Result<String, TaskFailure>| text.as_ref().map_or(0, String::len);
+            prop_assert!(length(&whole) <= length(&of_cut) + 8 * 64, "{} and {}", length(&whole), length(&of_cut));
         }
 
         #[test]

@@ -1,5 +1,8 @@
-//! Events on Jobs: what people find with `kubectl describe job`. Writing one never fails whoever has something to tell, and the
-//! same news again raises the count of its Event instead of adding one.
+//! Events on Jobs: what people find with `kubectl describe job`. Writing one never fails nor delays whoever has something to
+//! tell, and the same news again raises the count of its Event instead of adding one.
+//!
+//! What is to be told waits in a queue with one writer. A queue that is full takes nothing more: an Event is a courtesy, and
+//! must not cost the memory of the tasks.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -7,13 +10,14 @@ use std::{
     time::Duration,
 };
 
+use futures::{StreamExt, stream};
 use http::Method;
 use jiff::Timestamp;
 use prometheus_client::metrics::counter::Counter;
 use runjob_core::{budget::shortened, job::JobView};
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
-use tracing::{Instrument, debug, warn};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tracing::{Instrument, Span, debug, warn};
 
 use super::{
     Cluster, ListError, WriteError,
@@ -30,9 +34,11 @@ const MAX_MESSAGE: usize = 1024;
 const REMEMBERED: usize = 1000;
 /// The longest that a write may take, repetitions against an API server that has only just come back included.
 const DEADLINE: Duration = Duration::from_mins(1);
-
 /// The most Events that are written at a time.
 const MAX_WRITES: usize = 8;
+/// The most Events that are not written yet: a few MiB, and one for each Job of a worker with as many as it takes by default,
+/// should all of them have something to tell at once. What is too much is counted as lost.
+pub const MAX_UNTOLD: u16 = 1000;
 
 /// How serious an Event is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,19 +58,40 @@ impl EventKind {
     }
 }
 
-/// The Events that this process has written.
+/// The Events that this process has written, and those that it is about to write.
 #[derive(Clone)]
 pub(super) struct Written {
     memory: Arc<Mutex<Memory>>,
-    /// Permits to write one: there may be as many to be written at once as there are Jobs.
-    writing: Arc<Semaphore>,
+    /// Places for Events that are not written yet.
+    places: Arc<Semaphore>,
+    untold: mpsc::Sender<Untold>,
+    /// For the one writer, which keeps it locked.
+    queue: Arc<tokio::sync::Mutex<mpsc::Receiver<Untold>>>,
     /// The Events that could not be written.
     lost: Counter,
 }
 
+/// An Event that is not written yet.
+struct Untold {
+    job: JobView,
+    kind: EventKind,
+    reason: &'static str,
+    message: String,
+    span: Span,
+    /// Given back once the Event is written, or is lost.
+    place: OwnedSemaphorePermit,
+}
+
 impl Default for Written {
     fn default() -> Self {
-        Self { memory: Arc::default(), writing: Arc::new(Semaphore::new(MAX_WRITES)), lost: Counter::default() }
+        let (untold, queue) = mpsc::channel(MAX_UNTOLD.into());
+        Self {
+            memory: Arc::default(),
+            places: Arc::new(Semaphore::new(MAX_UNTOLD.into())),
+            untold,
+            queue: Arc::new(tokio::sync::Mutex::new(queue)),
+            lost: Counter::default(),
+        }
     }
 }
 
@@ -105,11 +132,25 @@ impl Memory {
 }
 
 impl Cluster {
-    /// Tells of a Job by an Event. One that cannot be written is logged and counted, no more: nothing depends on it.
+    /// Tells of a Job by an Event, as soon as the writer ([`keep_telling`]) gets to it. Nobody waits for it, and nothing depends on
+    /// it.
+    pub fn tell(&self, job: JobView, kind: EventKind, reason: &'static str, message: &str) {
+        let message = within(message);
+        let Ok(place) = self.written.places.clone().try_acquire_owned() else {
+            debug!(job = %job.key, reason, message, "too many Events are to be written: one is lost");
+            self.written.lost.inc();
+            return;
+        };
+        let untold = Untold { job, kind, reason, message, span: Span::current(), place };
+        // Whoever has a place finds room in the queue.
+        if self.written.untold.try_send(untold).is_err() {
+            self.written.lost.inc();
+        }
+    }
+
+    /// Writes an Event. One that cannot be written is logged and counted, no more.
     pub async fn record_event(&self, job: &JobView, kind: EventKind, reason: &str, message: &str) {
         let message = within(message);
-        // Closed only when the worker ends.
-        let _permit = self.written.writing.acquire().await.ok();
         match tokio::time::timeout(DEADLINE, self.write_event(job, kind, reason, &message)).await {
             Ok(Ok(())) => return,
             // RBAC, as a rule, and on purpose: once would do, and the count says how often.
@@ -122,11 +163,15 @@ impl Cluster {
         self.written.lost.inc();
     }
 
-    /// The same beside whatever else is done: nobody waits for it.
-    pub fn tell(&self, job: JobView, kind: EventKind, reason: &'static str, message: String) {
-        let cluster = self.clone();
-        let write = async move { cluster.record_event(&job, kind, reason, &message).await };
-        tokio::spawn(write.in_current_span());
+    /// Waits until everything that was told so far is written, or is lost.
+    pub async fn all_told(&self) {
+        // Closed never.
+        let _all = self.written.places.acquire_many(MAX_UNTOLD.into()).await;
+    }
+
+    /// How many Events are not written yet.
+    pub fn untold(&self) -> usize {
+        usize::from(MAX_UNTOLD).saturating_sub(self.written.places.available_permits())
     }
 
     /// The Events about one object: the one that has this UID, not others that had its name.
@@ -146,7 +191,7 @@ impl Cluster {
 
     async fn write_event(&self, job: &JobView, kind: EventKind, reason: &str, message: &str) -> Result<(), WriteError> {
         let news = (job.uid.clone(), reason.to_owned(), message.to_owned());
-        let now = Timestamp::now();
+        let now = self.clock().wall();
         let uri = format!("/api/v1/namespaces/{}/events", escape(&job.key.namespace));
         let told = self.memory().again(&news);
         if let Some(told) = told {
@@ -171,6 +216,22 @@ impl Cluster {
     fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
         self.written.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Writes what there is to tell, for as long as it is polled.
+pub async fn keep_telling(cluster: Cluster) {
+    let mut queue = cluster.written.queue.lock().await;
+    let untold = stream::poll_fn(|context| queue.poll_recv(context));
+    let write = |untold: Untold| {
+        let cluster = cluster.clone();
+        let Untold { job, kind, reason, message, span, place } = untold;
+        let write = async move {
+            cluster.record_event(&job, kind, reason, &message).await;
+            drop(place);
+        };
+        write.instrument(span)
+    };
+    untold.for_each_concurrent(MAX_WRITES, write).await;
 }
 
 fn event(job: &JobView, kind: EventKind, reason: &str, message: &str, name: &str, now: Timestamp) -> Value {

@@ -13,7 +13,7 @@ mod reachability;
 mod watch;
 
 pub use connection::{Cluster, ConnectError};
-pub use events::EventKind;
+pub use events::{EventKind, MAX_UNTOLD, keep_telling};
 pub use exchange::{Delivery, Exchanged, Unreachable};
 pub use jobs::{Fence, WriteError};
 pub use leases::LeaseKey;

@@ -1,10 +1,10 @@
 //! Capturing a Job's pods and their logs, before Kubernetes deletes them.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, sync::Arc};
 
 use futures::future::join_all;
 use runjob_core::{
-    budget::{OUTPUT_LIMIT, shortened},
+    budget::{ByteBudget, CAUSE_BUDGET, OUTPUT_BUDGET, OUTPUT_LIMIT, shortened},
     diagnosis::{Diagnosis, failed},
     event::EventView,
     failure::ErrorName,
@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::effects::Effects;
+use super::{effects::Effects, room::Taken};
 use crate::{
     cluster::{Delivery, ListError, LogEnd, LogRequest, MAX_CAUSE, Run},
     retry::CALLS,
@@ -30,8 +30,9 @@ use crate::{
 const MAX_FOLLOWED: usize = 256;
 /// The most logs of ended Jobs that are read at a time: each takes as long as its bytes do.
 const MAX_READ: usize = 64;
-/// What is kept of one Job's logs, divided among its containers: four times what an output could carry.
-const JOB_BYTES: usize = 4 * OUTPUT_LIMIT.0;
+/// How many times as much is kept of one Job's logs while they are read, divided among its containers, as its answer could carry:
+/// one container's share may go to another, and JSON may shrink. Once all are read they are cut to what the answer can carry.
+const READ_AHEAD: usize = 4;
 /// What is kept of a container's log at least.
 const LEAST_BYTES: usize = 16 * 1024;
 /// How often the pods are asked for before the diagnosis does without them.
@@ -47,9 +48,16 @@ pub(super) struct Captured {
     pub(super) logs: Option<Logs>,
     /// What was wrong when it was looked at.
     pub(super) stuck: Option<Diagnosis>,
+    /// The room that the logs take.
+    _room: Option<Arc<Taken>>,
 }
 
 impl Captured {
+    /// What a look has shown to be wrong.
+    pub(super) fn stuck(pods: Vec<PodView>, events: Vec<EventView>, diagnosis: Diagnosis) -> Self {
+        Self { pods, events, stuck: Some(diagnosis), ..Self::default() }
+    }
+
     /// What there is to say when the capture itself went wrong.
     pub(super) fn failed() -> Self {
         let unlisted = ("RunJob.Internal".to_owned(), "the capture of the logs panicked".to_owned());
@@ -105,17 +113,25 @@ impl Effects {
                 return Captured { logs: (extent == Extent::PodsAndLogs).then_some(logs), ..Captured::default() };
             }
         };
+        let mut room = None;
         let logs = match extent {
             Extent::Pods => None,
-            Extent::PodsAndLogs => Some(capture.read_logs(&pods).await),
+            Extent::PodsAndLogs => {
+                room = capture.room(&pods).await;
+                let logs = capture.read_logs(&pods).await;
+                if let Some(room) = &mut room {
+                    room.shrink_to(logs.held());
+                }
+                Some(logs)
+            }
         };
         debug!(pods = pods.len(), "the logs are read");
         if !capture.is_failing() {
-            return Captured { pods, logs, ..Captured::default() };
+            return Captured { pods, logs, _room: room.map(Arc::new), ..Captured::default() };
         }
         let pods = if extent == Extent::Pods { pods } else { capture.ended(pods).await };
         let events = self.events(view, &failed::in_need_of_events(view, &pods)).await;
-        Captured { pods, events, logs, stuck: None }
+        Captured { pods, events, logs, ..Captured::default() }
     }
 
     /// Reads what there is of the logs of a Job that is stuck.
@@ -172,16 +188,51 @@ impl Capture<'_> {
         pods.into_iter().map(later).collect()
     }
 
+    /// Room for the logs, if they need it. Waits for it only as long as nothing can be lost by that: a pod that has not ended is
+    /// about to be deleted, once its Job is (`spec.successPolicy`).
+    async fn room(&self, pods: &[PodView]) -> Option<Taken> {
+        if self.is_failing() {
+            return None;
+        }
+        let chosen = self.chosen(pods);
+        let bytes = self.limit(&chosen) * self.logs_of(&chosen);
+        if pods.iter().all(PodView::has_ended) {
+            self.effects.room.take(bytes).await
+        } else {
+            self.effects.room.take_at_once(bytes)
+        }
+    }
+
+    /// The logs, cut to what the answer can carry.
     async fn read_logs(&self, pods: &[PodView]) -> Logs {
-        let most = self.effects.settings.max_log_pods;
-        let mut chosen: Vec<&PodView> = pods.iter().collect();
-        chosen.sort_by_key(|pod| (!pod.has_failed(), Reverse(&pod.created), &pod.name));
-        chosen.truncate(most);
-        let containers: usize = chosen.iter().map(|pod| self.containers_of(pod).len()).sum();
-        let limit = (JOB_BYTES / containers.max(1)).clamp(LEAST_BYTES, OUTPUT_LIMIT.0);
+        let chosen = self.chosen(pods);
+        let (omitted, limit) = (pods.len() - chosen.len(), self.limit(&chosen));
         // All pods and containers at once: some of them may be about to go.
         let reads = chosen.into_iter().map(|pod| self.read_pod(pod, limit));
-        Logs { pods: join_all(reads).await, omitted: pods.len().saturating_sub(most), ..Logs::default() }
+        let logs = Logs { pods: join_all(reads).await, omitted, ..Logs::default() };
+        logs.within(self.stamp.options.logs.format, self.budget())
+    }
+
+    /// The pods whose logs are read.
+    fn chosen<'p>(&self, pods: &'p [PodView]) -> Vec<&'p PodView> {
+        let mut chosen: Vec<&PodView> = pods.iter().collect();
+        chosen.sort_by_key(|pod| (!pod.has_failed(), Reverse(&pod.created), &pod.name));
+        chosen.truncate(self.effects.settings.max_log_pods);
+        chosen
+    }
+
+    fn logs_of(&self, pods: &[&PodView]) -> usize {
+        pods.iter().map(|pod| self.containers_of(pod).len()).sum()
+    }
+
+    /// How much of each log is kept while it is read.
+    fn limit(&self, pods: &[&PodView]) -> usize {
+        (READ_AHEAD * self.budget().0 / self.logs_of(pods).max(1)).clamp(LEAST_BYTES, OUTPUT_LIMIT.0)
+    }
+
+    /// What the answer is going to have room for.
+    fn budget(&self) -> ByteBudget {
+        if self.is_failing() { CAUSE_BUDGET } else { OUTPUT_BUDGET }
     }
 
     async fn read_pod(&self, pod: &PodView, limit: usize) -> PodLogs {

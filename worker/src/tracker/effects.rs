@@ -18,6 +18,7 @@ use tracing::{info, warn};
 use super::{
     capture::{Captured, LogPermits},
     look::{Looked, Looks},
+    room::Room,
     table::JobId,
 };
 use crate::{
@@ -48,6 +49,7 @@ pub struct Effects {
     pub(super) settings: Arc<Settings>,
     metrics: Arc<Metrics>,
     pub(super) log_permits: LogPermits,
+    pub(super) room: Room,
     pub(super) looks: Looks,
     replying: Semaphore,
 }
@@ -133,6 +135,7 @@ impl Effects {
             settings,
             metrics,
             log_permits: LogPermits::default(),
+            room: Room::default(),
             looks: Looks::default(),
             replying: Semaphore::new(MAX_REPLIES),
         }
@@ -177,7 +180,7 @@ impl Effects {
                     Ok(()) => {
                         let message =
                             "the label runjob/group was gone, and the Job with it from the watch: it is put back";
-                        self.cluster.tell(*found, EventKind::Warning, "LabelRestored", message.to_owned());
+                        self.cluster.tell(*found, EventKind::Warning, "LabelRestored", message);
                         Outcome::Confirmed(Presence::Seen)
                     }
                     Err(error) => {
@@ -211,7 +214,7 @@ impl Effects {
                     warn!(%error, "unable to take an answered Job out of the watch");
                     let message =
                         format!("the task is answered, but the Job cannot be taken out of the watch: {error}");
-                    self.cluster.tell(view, EventKind::Warning, "SettleRefused", message);
+                    self.cluster.tell(view, EventKind::Warning, "SettleRefused", &message);
                     self.metrics.settled(metrics::Outcome::Refused);
                     return Later::After(AFTER_REFUSAL);
                 }

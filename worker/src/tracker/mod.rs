@@ -18,6 +18,7 @@ mod effects;
 mod look;
 mod pulse;
 mod reply;
+mod room;
 mod table;
 
 use std::{
@@ -143,6 +144,8 @@ impl Tracker {
             let wake = self.table.next_wake().map_or(tick, |moment| self.clock.instant(moment).min(tick));
             // Each is short, and none comes of the others without end: what comes first starves nobody.
             tokio::select! {
+                // What was done frees its Job for what is next; each effect ends once, so the watches come to their turn. A lost
+                // token comes after the watches: a Job's end may have arrived with it, and a finished Job is not deleted.
                 biased;
                 () = stop.cancelled() => break,
                 Ok(()) = self.mandate.role.changed() => self.role_changed(),
@@ -325,7 +328,7 @@ impl Tracker {
             LedgerEntry::None | LedgerEntry::Settled { .. } => return,
         };
         warn!(job = %view.key, reason, message, "a Job of the group cannot be followed");
-        self.effects.cluster.tell(view.clone(), EventKind::Warning, reason, message);
+        self.effects.cluster.tell(view.clone(), EventKind::Warning, reason, &message);
     }
 
     fn update(&mut self, id: &JobId, change: impl FnOnce(&mut Entry)) {
@@ -444,7 +447,7 @@ impl Tracker {
         let message = format!("{}; {}", diagnosis.summary, diagnosis.hint);
         warn!(job = %view.key, code = diagnosis.code.as_str(), summary = diagnosis.summary, "the Job is stuck");
         self.metrics.stuck(diagnosis.code.as_str());
-        self.effects.cluster.tell(view, EventKind::Warning, "Stuck", message);
+        self.effects.cluster.tell(view, EventKind::Warning, "Stuck", &message);
     }
 
     fn forget(&mut self, id: &JobId) {

@@ -160,8 +160,7 @@ impl Entry {
         let diagnosis = looked.symptom.map(|symptom| symptom.diagnosis).filter(|_| finding == Finding::Stuck)?;
         // Only for the report: a Job that is waited for all the same may be so for days.
         if pending.to_be_failed().is_some() && self.stamp.options.on_stuck == OnStuck::Fail {
-            let stuck = Some(diagnosis.clone());
-            self.captured = Arc::new(Captured { pods: looked.pods, events: looked.events, logs: None, stuck });
+            self.captured = Arc::new(Captured::stuck(looked.pods, looked.events, diagnosis.clone()));
         }
         Some(diagnosis)
     }

@@ -1,7 +1,9 @@
 //! Events on Jobs.
 
+use std::time::Duration;
+
 use http::StatusCode;
-use runjob::cluster::{Cluster, EventKind};
+use runjob::cluster::{Cluster, EventKind, MAX_UNTOLD, keep_telling};
 use runjob_core::job::JobView;
 use runjob_sandbox::faults::Effect;
 use runjob_scenarios::{jobs::a_job, world::World};
@@ -119,4 +121,40 @@ async fn the_events_of_a_job_are_not_those_of_its_namesake() {
     let found = cluster.events_of("default", "two").await.unwrap();
     let reasons: Vec<&Value> = found.iter().map(|event| &event["reason"]).collect();
     assert_eq!(reasons, ["Second"]);
+}
+
+#[tokio::test]
+async fn what_there_is_to_tell_is_told_in_turn_and_what_is_too_much_is_lost() {
+    let world = World::empty().await.unwrap();
+    let cluster = cluster(&world);
+    for number in 0..MAX_UNTOLD + 5 {
+        cluster.tell(a_view("u"), EventKind::Normal, "Told", &number.to_string());
+    }
+    assert_eq!((cluster.untold(), cluster.lost_events().get()), (usize::from(MAX_UNTOLD), 5));
+    let writer = tokio::spawn(keep_telling(cluster.clone()));
+    tokio::time::timeout(Duration::from_mins(1), cluster.all_told()).await.unwrap();
+    assert_eq!((cluster.untold(), events(&world).len()), (0, usize::from(MAX_UNTOLD)));
+    let again = MAX_UNTOLD + 4;
+    cluster.tell(a_view("u"), EventKind::Normal, "Told", &again.to_string());
+    cluster.all_told().await;
+    assert_eq!((events(&world).len(), cluster.lost_events().get()), (usize::from(MAX_UNTOLD) + 1, 5));
+    writer.abort();
+}
+
+#[tokio::test]
+async fn few_events_are_written_at_a_time() {
+    let world = World::empty().await.unwrap();
+    let cluster = cluster(&world);
+    world.sandbox.kube.faults().plan("create events", Effect::Delay(Duration::from_mins(10)), 8);
+    for number in 0..20 {
+        cluster.tell(a_view("u"), EventKind::Normal, "Told", &number.to_string());
+    }
+    let writer = tokio::spawn(keep_telling(cluster.clone()));
+    let written =
+        |requests: usize| world.sandbox.kube.recorder().wait_for(move |all| (all.len() >= requests).then_some(()));
+    written(8).await;
+    // A ninth would have been sent, and answered, before this one.
+    cluster.record_event(&a_view("u"), EventKind::Normal, "Beside", "the queue").await;
+    assert_eq!((cluster.untold(), world.sandbox.kube.recorder().of("create events").len()), (20, 9));
+    writer.abort();
 }
