@@ -1,6 +1,6 @@
 //! The clock that the core's [`Moment`]s are read from: tokio's, so that tests can pause it.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use runjob_core::progress::Moment;
 use tokio::time::Instant;
 
@@ -8,12 +8,28 @@ use tokio::time::Instant;
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     start: Instant,
+    wall: Wall,
+}
+
+/// Where the time of day comes from.
+#[derive(Debug, Clone, Copy)]
+enum Wall {
+    /// The machine.
+    System,
+    /// It was that when the clock was made, and goes as tokio's clock goes.
+    Since(Timestamp),
 }
 
 impl Clock {
     /// A clock that starts now.
     pub fn start() -> Self {
-        Self { start: Instant::now() }
+        Self { start: Instant::now(), wall: Wall::System }
+    }
+
+    /// A clock that starts now, at that time of day, and whose time of day follows tokio's clock, too: in a simulation the same
+    /// run has the same times in its Events.
+    pub fn starting_at(time: Timestamp) -> Self {
+        Self { start: Instant::now(), wall: Wall::Since(time) }
     }
 
     /// Now.
@@ -23,11 +39,33 @@ impl Clock {
 
     /// The time of day, for people to read. Nothing is decided by it.
     pub fn wall(&self) -> Timestamp {
-        Timestamp::now()
+        match self.wall {
+            Wall::System => Timestamp::now(),
+            Wall::Since(start) => {
+                let elapsed = SignedDuration::try_from(self.start.elapsed()).unwrap_or(SignedDuration::ZERO);
+                start.checked_add(elapsed).unwrap_or(start)
+            }
+        }
     }
 
     /// The instant of a moment of this clock.
     pub fn instant(&self, moment: Moment) -> Instant {
         self.start + moment.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_paused_clock_rules_the_time_of_day_that_it_was_given() {
+        let start = "2026-01-01T00:00:00Z".parse().unwrap();
+        let clock = Clock::starting_at(start);
+        tokio::time::advance(Duration::from_hours(3)).await;
+        assert_eq!(clock.wall(), "2026-01-01T03:00:00Z".parse().unwrap());
+        assert_eq!(clock.now(), Moment(Duration::from_hours(3)));
     }
 }

@@ -88,6 +88,7 @@ fn drain_on_signals() -> anyhow::Result<CancellationToken> {
     tokio::spawn(async move {
         loop {
             tokio::select! {
+                biased;
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }

@@ -15,7 +15,6 @@ use tracing::{Instrument, info, info_span, warn};
 
 use crate::{
     admin::{self, Health},
-    clock::Clock,
     cluster::{Cluster, LeaseKey, Scope, keep_probing, keep_telling, watch},
     heartbeat::{Heartbeats, Pace},
     intake::Intake,
@@ -44,7 +43,8 @@ pub struct Worker {
     settings: Arc<Settings>,
     sdk: SdkConfig,
     cluster: Cluster,
-    admin: TcpListener,
+    /// `None`: a simulation, which has no network.
+    admin: Option<TcpListener>,
     /// What executions' histories call this worker.
     name: String,
     /// What its Lease calls it: no other worker, and no other life of this one, has the same.
@@ -56,10 +56,15 @@ impl Worker {
     pub async fn new(settings: Settings, sdk: SdkConfig, cluster: Cluster) -> anyhow::Result<Self> {
         let address = settings.admin_addr;
         let admin = TcpListener::bind(address).await.with_context(|| format!("unable to listen on {address}"))?;
+        Ok(Self { admin: Some(admin), ..Self::without_admin(settings, sdk, cluster) })
+    }
+
+    /// The same without an admin endpoint: in a simulation there is no network.
+    pub fn without_admin(settings: Settings, sdk: SdkConfig, cluster: Cluster) -> Self {
         let name = worker_name();
         let life = format!("{} {}", std::process::id(), Timestamp::now().as_nanosecond());
         let identity = format!("{name}_{}", short_hash(&life));
-        Ok(Self { settings: Arc::new(settings), sdk, cluster, admin, name, identity })
+        Self { settings: Arc::new(settings), sdk, cluster, admin: None, name, identity }
     }
 
     /// Calls the worker that, in executions' histories and in its Lease. No other may have the same name.
@@ -68,9 +73,9 @@ impl Worker {
         Self { identity: name.clone(), name, ..self }
     }
 
-    /// Where the admin endpoint listens.
-    pub fn admin_addr(&self) -> std::io::Result<SocketAddr> {
-        self.admin.local_addr()
+    /// Where the admin endpoint listens, if there is one.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().and_then(|admin| admin.local_addr().ok())
     }
 
     /// Runs until `drain` is cancelled and everything under way has come to its end. Running Jobs go on without it.
@@ -80,7 +85,7 @@ impl Worker {
         let clients = Clients::new(&sdk, &settings.activities);
         let scopes = scopes(&settings);
         let (clock, metrics, pulse) =
-            (Clock::start(), Arc::new(Metrics::new(cluster.lost_events())), Arc::new(Pulse::new(scopes.len())));
+            (cluster.clock(), Arc::new(Metrics::new(cluster.lost_events())), Arc::new(Pulse::new(scopes.len())));
         let permits = Permits::new(settings.max_in_flight);
         let replies = Replies::new(clients.clone(), metrics.clone(), settings.job_failed_error.clone());
         let pace = Pace { interval: settings.heartbeat_interval, rate: settings.heartbeat_rate };
@@ -94,7 +99,8 @@ impl Worker {
         let (heartbeats, beat) =
             Heartbeats::new(clients.clone(), metrics.clone(), pace, clock, mandate.role.clone(), lost_sender);
 
-        info!(%group, %identity, cluster = cluster.url(), admin = %admin.local_addr()?, version = env!("CARGO_PKG_VERSION"), "the worker starts");
+        let admin_addr = admin.as_ref().and_then(|admin| admin.local_addr().ok());
+        info!(%group, %identity, cluster = cluster.url(), admin = ?admin_addr, version = env!("CARGO_PKG_VERSION"), "the worker starts");
         let mut background = JoinSet::new();
         background.spawn(beat);
         let health = Health {
@@ -105,11 +111,13 @@ impl Worker {
             metrics: metrics.clone(),
             clock,
         };
-        background.spawn(async move {
-            if let Err(error) = axum::serve(admin, admin::router(health)).await {
-                warn!(%error, "the admin endpoint has ended");
-            }
-        });
+        if let Some(admin) = admin {
+            background.spawn(async move {
+                if let Err(error) = axum::serve(admin, admin::router(health)).await {
+                    warn!(%error, "the admin endpoint has ended");
+                }
+            });
+        }
         background.spawn(keep_probing(cluster.clone()));
         background.spawn(keep_telling(cluster.clone()));
         let (news, watched) = mpsc::channel(NEWS);
@@ -158,6 +166,8 @@ impl Worker {
         };
         // None of these ends by itself; one that does has failed, and a worker without it is worse than none.
         tokio::select! {
+            // The end comes first: a part that ends then ends with everything else.
+            biased;
             () = take_tasks(intake, name, &drain) => {}
             _ = background.join_next() => anyhow::bail!("a part of the worker has ended by itself"),
             ended = &mut tracking => {

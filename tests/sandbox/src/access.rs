@@ -4,17 +4,34 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_sfn::config::{Credentials, SharedCredentialsProvider};
 use serde_json::json;
 
-/// A kubeconfig that leads to `server`: with the file of its certificate authority and a token, if it wants them.
-pub fn kubeconfig(server: &str, authority: Option<&str>, token: Option<&str>) -> String {
-    json!({
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "sandbox",
-        "clusters": [{"name": "sandbox", "cluster": {"server": server, "certificate-authority": authority}}],
-        "contexts": [{"name": "sandbox", "context": {"cluster": "sandbox", "user": "sandbox"}}],
-        "users": [{"name": "sandbox", "user": {"token": token}}],
-    })
-    .to_string()
+/// Where a Kubernetes API is, and who asks.
+#[derive(Debug, Clone)]
+pub struct KubernetesAccess {
+    /// The server's URL.
+    pub server: String,
+    /// The file of its certificate authority, if it has one.
+    pub authority: Option<String>,
+    /// The asker's token, if the server wants one.
+    pub token: Option<String>,
+    /// The asker's own namespace.
+    pub namespace: String,
+}
+
+impl KubernetesAccess {
+    /// The kubeconfig that leads there.
+    pub fn kubeconfig(&self) -> String {
+        let Self { server, authority, token, namespace } = self;
+        let context = json!({"cluster": "sandbox", "user": "sandbox", "namespace": namespace});
+        json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "sandbox",
+            "clusters": [{"name": "sandbox", "cluster": {"server": server, "certificate-authority": authority}}],
+            "contexts": [{"name": "sandbox", "context": context}],
+            "users": [{"name": "sandbox", "user": {"token": token}}],
+        })
+        .to_string()
+    }
 }
 
 /// Where Step Functions is, and who asks.

@@ -7,7 +7,7 @@
 //!             ┌ Front ───────────────┐
 //!  request ──►│ Recorder ► Faults ►  │──► Endpoint: sfn::StepFunctions | kube::Kubernetes
 //!             └──────────────────────┘
-//!  over TCP: serve::serve(front)          in memory: front.call(request)
+//!  over TCP: serve::serve(front)          in memory: memory::Link, or front.call(request)
 //! ```
 //!
 //! The sandbox imitates what the worker touches and no more; breadth comes from the real backends of the scenarios.
@@ -16,6 +16,7 @@ pub mod access;
 pub mod faults;
 pub mod front;
 pub mod kube;
+pub mod memory;
 pub mod record;
 pub mod sandbox;
 pub mod serve;

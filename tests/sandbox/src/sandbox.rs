@@ -8,7 +8,7 @@ use runjob::{cluster::Cluster, settings::Settings, worker::Worker};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
-    access::{self, StepFunctionsAccess},
+    access::{KubernetesAccess, StepFunctionsAccess},
     front::Front,
     kube::{self, Kubernetes},
     serve::{Served, serve},
@@ -53,10 +53,21 @@ struct Flags {
     settings: Settings,
 }
 
+/// The activity of native resources: what the configuration says, or, from now on, the usual one.
+pub(crate) fn native_activity(config: &mut sfn::Config) -> String {
+    config.native_activity.get_or_insert_with(|| NATIVE_ACTIVITY.to_owned()).clone()
+}
+
+/// What a worker is told that serves that activity, with these flags besides.
+pub(crate) fn settings(activity: &str, flags: &[&str]) -> anyhow::Result<Settings> {
+    let own = ["runjob", "--activity-arn", activity, "--admin-addr", "127.0.0.1:0"];
+    Ok(Flags::try_parse_from(own.iter().chain(flags))?.settings)
+}
+
 impl Sandbox {
     /// Starts both services.
     pub async fn start(mut config: Config) -> anyhow::Result<Self> {
-        let activity = config.sfn.native_activity.get_or_insert_with(|| NATIVE_ACTIVITY.to_owned()).clone();
+        let activity = native_activity(&mut config.sfn);
         let region = config.sfn.region.clone();
         let sfn = Front::new(StepFunctions::new(config.sfn));
         let kube = Front::new(Kubernetes::start(config.kube));
@@ -82,7 +93,8 @@ impl Sandbox {
 
     /// A kubeconfig that leads to the Kubernetes API.
     pub fn kubeconfig(&self) -> String {
-        access::kubeconfig(&self.kube_url(), None, None)
+        let (server, namespace) = (self.kube_url(), "default".to_owned());
+        KubernetesAccess { server, authority: None, token: None, namespace }.kubeconfig()
     }
 
     /// The environment in which an AWS client finds Step Functions here.
@@ -96,11 +108,11 @@ impl Sandbox {
 
     /// Starts a worker in this process, with these flags beside the ones that lead it here.
     pub async fn worker(&self, flags: &[&str]) -> anyhow::Result<RunningWorker> {
-        let own = ["runjob", "--activity-arn", self.activity.as_str(), "--admin-addr", "127.0.0.1:0"];
-        let settings = Flags::try_parse_from(own.iter().chain(flags))?.settings;
+        let settings = settings(&self.activity, flags)?;
         let cluster = Cluster::of(::kube::Config::new(self.kube_url().parse()?))?;
         let worker = Worker::new(settings, self.sfn_access().sdk_config().await, cluster).await?;
-        let admin_url = format!("http://{}", worker.admin_addr()?);
+        let admin_addr = worker.admin_addr().context("the worker has no admin endpoint")?;
+        let admin_url = format!("http://{admin_addr}");
         let drain = CancellationToken::new();
         let running = AbortOnDropHandle::new(tokio::spawn(worker.run(drain.clone())));
         Ok(RunningWorker { admin_url, drain, running })

@@ -17,4 +17,5 @@ pub mod report;
 mod rights;
 pub mod scenario;
 mod stage;
+mod workers;
 pub mod world;

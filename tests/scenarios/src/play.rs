@@ -1,6 +1,6 @@
 //! Plays a scenario on a stage, and looks whether everything came as it had to.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::VecDeque, path::PathBuf, time::Duration};
 
 use anyhow::{Context, bail, ensure};
 use aws_sdk_sfn::types::ExecutionStatus;
@@ -10,7 +10,8 @@ use crate::{
     backend::Backend,
     execution::{Ended, Execution},
     patience::eventually,
-    scenario::{Act, Afterwards, Ending, Scenario, Sight, Step},
+    process::Signal,
+    scenario::{Act, Afterwards, Clocks, Ending, Scenario, Sight, Start, Step},
     stage::{self, Stage},
 };
 
@@ -38,7 +39,7 @@ pub async fn play(scenario: &Scenario, run: &Run, number: usize) -> anyhow::Resu
         stage::cluster(&["up"]).await?;
     }
     let cleared = stage.clear().await.context("unable to clear the stage");
-    let log = stage.log();
+    let log = stage.workers.log();
     played
         .and(cleared)
         .map(|()| stage.tokens.len())
@@ -51,21 +52,21 @@ fn last_words(log: &str) -> String {
 }
 
 async fn perform(scenario: &Scenario, stage: &mut Stage) -> anyhow::Result<()> {
-    stage.start_worker()?;
+    stage.workers.start(&scenario.flags_of_first)?;
     let mut executions = Executions::default();
     for step in &scenario.before {
         take(step, stage, &mut executions).await?;
     }
-    let (definition, input) =
-        scenario.start.machine(&stage.activity, &stage.namespace, &stage.scratch.to_string_lossy());
-    let definition = stage.native_resources_on(&definition);
-    let execution = Execution::start(stage.step_functions.clone(), &stage.id, &definition, &input).await?;
-    executions.first = Some(execution);
+    executions.first = Some(execute(&scenario.start, &stage.id, stage).await?);
+    if let Start::Task { clocks, .. } = scenario.start {
+        executions.clocks = clocks;
+    }
     for step in &scenario.story {
         take(step, stage, &mut executions).await?;
     }
     let execution = executions.first()?;
-    end(execution, scenario.ending_on(stage.backend), stage).await?;
+    let patience = scenario.ends_within.unwrap_or(stage.patience);
+    end(execution, scenario.ending_on(stage.backend), patience, stage).await?;
     check_afterwards(scenario, stage).await?;
     check_secrets(stage)?;
     let violations = stage.violations();
@@ -77,7 +78,11 @@ async fn perform(scenario: &Scenario, stage: &mut Stage) -> anyhow::Result<()> {
 #[derive(Default)]
 struct Executions {
     first: Option<Execution>,
-    other: Option<Execution>,
+    /// Those that nobody has looked at yet, in the order of their starts.
+    others: VecDeque<Execution>,
+    started_beside: usize,
+    /// The time-outs of the first one's task.
+    clocks: Clocks,
 }
 
 impl Executions {
@@ -86,19 +91,28 @@ impl Executions {
     }
 }
 
+/// Starts what is to be started, under that name.
+async fn execute(start: &Start, name: &str, stage: &Stage) -> anyhow::Result<Execution> {
+    let (definition, input) = start.machine(&stage.activity, &stage.namespace, &stage.scratch.to_string_lossy());
+    let definition = stage.native_resources_on(&definition);
+    Execution::start(stage.step_functions.clone(), name, &definition, &input).await
+}
+
 async fn take(step: &Step, stage: &mut Stage, executions: &mut Executions) -> anyhow::Result<()> {
     match step {
-        Step::Until(sight) => see(sight, stage).await,
+        Step::Until(sight) => see(sight, stage.patience, stage).await,
+        Step::UntilWithin(time, sight) => see(sight, *time, stage).await,
         Step::Do(act) => perform_act(act, stage, executions).await,
         Step::UntilOtherEnds(ending) => {
-            end(executions.other.as_ref().context("there is no other execution")?, ending, stage).await
+            let other = executions.others.pop_front().context("there is no other execution")?;
+            end(&other, ending, stage.patience, stage).await
         }
     }
 }
 
 /// Waits for the end of an execution, and looks at it.
-async fn end(execution: &Execution, expected: &Ending, stage: &mut Stage) -> anyhow::Result<()> {
-    let ended = eventually(stage.patience, "the execution has ended", async || {
+async fn end(execution: &Execution, expected: &Ending, patience: Duration, stage: &mut Stage) -> anyhow::Result<()> {
+    let ended = eventually(patience, "the execution has ended", async || {
         // Only to learn the tokens; the API may be away.
         let _ = stage.jobs().await;
         execution.ended().await
@@ -110,9 +124,9 @@ async fn end(execution: &Execution, expected: &Ending, stage: &mut Stage) -> any
     Ok(())
 }
 
-async fn see(sight: &Sight, stage: &mut Stage) -> anyhow::Result<()> {
+async fn see(sight: &Sight, patience: Duration, stage: &mut Stage) -> anyhow::Result<()> {
     let what = format!("this is seen: {sight:?}");
-    eventually(stage.patience, &what, async || Ok(is_seen(sight, stage).await?.then_some(()))).await
+    eventually(patience, &what, async || Ok(is_seen(sight, stage).await?.then_some(()))).await
 }
 
 async fn is_seen(sight: &Sight, stage: &mut Stage) -> anyhow::Result<bool> {
@@ -121,14 +135,20 @@ async fn is_seen(sight: &Sight, stage: &mut Stage) -> anyhow::Result<bool> {
         Sight::JobSettled => jobs.iter().any(is_settled),
         Sight::JobWatched => jobs.iter().any(|job| job.pointer("/metadata/labels/runjob~1group").is_some()),
         Sight::NoJob => jobs.is_empty(),
-        Sight::JobRuns => jobs.iter().any(|job| job.pointer("/status/ready") == Some(&json!(1))),
+        Sight::JobRuns => jobs.iter().any(runs),
+        Sight::JobsRun(count) => jobs.iter().filter(|job| runs(job)).count() == *count,
         Sight::JobIs(condition) => jobs.iter().any(|job| has_condition(job, condition)),
         Sight::QuotaCounts => {
             stage.kube.list("resourcequotas").await?.iter().any(|quota| quota.pointer("/status/hard").is_some())
         }
         Sight::Event(reason) => stage.kube.list("events").await?.iter().any(|event| event["reason"] == *reason),
-        Sight::WorkerSays(words) => stage.log().contains(words),
+        Sight::WorkerSays(words) => stage.workers.log().contains(words),
+        Sight::TakenOver => stage.holder().await?.is_some_and(|holder| stage.workers.is_successor(&holder)),
     })
+}
+
+fn runs(job: &Value) -> bool {
+    job.pointer("/status/ready") == Some(&json!(1))
 }
 
 fn has_condition(job: &Value, condition: &str) -> bool {
@@ -143,7 +163,14 @@ async fn perform_act(act: &Act, stage: &mut Stage, executions: &mut Executions) 
         Act::Merge { resource, name, patch } => stage.kube.merge(resource, name, patch).await.map(drop),
         Act::StopExecution => executions.first()?.stop().await,
         Act::StartAnother => {
-            executions.other = Some(executions.first()?.another().await?);
+            executions.others.push_back(executions.first()?.another().await?);
+            Ok(())
+        }
+        Act::AlsoRun(request) => {
+            executions.started_beside += 1;
+            let name = format!("{}-beside-{}", stage.id, executions.started_beside);
+            let start = Start::Task { request: request.clone(), clocks: executions.clocks };
+            executions.others.push_back(execute(&start, &name, stage).await?);
             Ok(())
         }
         Act::LabelNamespace(label, value) => {
@@ -153,8 +180,10 @@ async fn perform_act(act: &Act, stage: &mut Stage, executions: &mut Executions) 
             let pod = stage.kube.list("pods").await?.pop().context("there is no pod")?;
             stage.kube.evict(pod.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default()).await
         }
-        Act::KillWorker => stage.kill_worker().await,
-        Act::StartWorker => stage.start_worker(),
+        Act::KillWorker => stage.workers.kill().await,
+        Act::StartWorker => stage.workers.start(&[]),
+        Act::SignalHolder(signal) => stage.signal_holder(*signal).await,
+        Act::Continue => stage.workers.signal_all(Signal::Continue).await,
         Act::CutApi => {
             stage.line.cut();
             Ok(())
@@ -245,7 +274,7 @@ fn is_settled(job: &Value) -> bool {
 
 /// No log shows what is the worker's own, as far as that was seen: a Job that ends quickly may have lost its token between two looks.
 fn check_secrets(stage: &Stage) -> anyhow::Result<()> {
-    let log = stage.log();
+    let log = stage.workers.log();
     for token in &stage.tokens {
         ensure!(!log.contains(token), "the worker has logged a task token");
     }

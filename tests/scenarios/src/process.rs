@@ -3,11 +3,13 @@
 use std::{
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
 use anyhow::Context;
 use runjob_sandbox::sandbox::Sandbox;
+use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, ChildStderr, Command},
@@ -16,6 +18,21 @@ use tokio::{
 
 /// The shortest that a Lease may be held for: workers are killed here, and the next has to wait for that.
 const LEASE: &str = "1s";
+/// How many workers this process has started: each has a kubeconfig of its own, which goes with it.
+static STARTED: AtomicUsize = AtomicUsize::new(0);
+
+/// What a process can be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// It ends at once, and cannot help it.
+    Kill,
+    /// It is asked to end.
+    Terminate,
+    /// It is frozen: as on a machine that is suspended, it does not notice.
+    Stop,
+    /// It goes on, as if nothing had happened.
+    Continue,
+}
 
 /// A worker that runs as a process. Killed when it is dropped.
 pub struct WorkerProcess {
@@ -33,8 +50,6 @@ pub struct Surroundings {
     pub kubeconfig: String,
     /// Where its AWS client finds Step Functions.
     pub environment: Vec<(&'static str, String)>,
-    /// Tells the kubeconfigs of a test run apart.
-    pub label: String,
 }
 
 impl Surroundings {
@@ -44,8 +59,6 @@ impl Surroundings {
             activity: sandbox.activity().to_owned(),
             kubeconfig: sandbox.kubeconfig(),
             environment: sandbox.aws_environment().into(),
-            // Each sandbox has a port of its own.
-            label: sandbox.kube_url().rsplit(':').next().unwrap_or_default().to_owned(),
         }
     }
 }
@@ -53,15 +66,17 @@ impl Surroundings {
 impl WorkerProcess {
     /// Starts `program`, the worker's binary.
     pub fn start(program: impl AsRef<Path>, surroundings: &Surroundings, flags: &[&str]) -> anyhow::Result<Self> {
-        let name = format!("runjob-scenario-{}-{}", std::process::id(), surroundings.label);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let name = format!("runjob-scenario-{}-worker-{number}", std::process::id());
         let kubeconfig = std::env::temp_dir().join(name);
         std::fs::write(&kubeconfig, &surroundings.kubeconfig).context("unable to write a kubeconfig")?;
         let mut child = Command::new(program.as_ref())
             .args(["worker", "--activity-arn", &surroundings.activity, "--admin-addr", "127.0.0.1:0"])
-            .args(["--lease-duration", LEASE])
             .args(flags)
             .arg("--kubeconfig")
             .arg(&kubeconfig)
+            // A scenario's own flag goes before.
+            .env("RUNJOB_LEASE_DURATION", LEASE)
             .envs(surroundings.environment.iter().cloned())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
@@ -80,10 +95,28 @@ impl WorkerProcess {
 
     /// SIGTERM.
     pub async fn terminate(&self) -> anyhow::Result<()> {
+        self.signal(Signal::Terminate).await
+    }
+
+    /// Sends it a signal.
+    pub async fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let name = match signal {
+            Signal::Kill => "-KILL",
+            Signal::Terminate => "-TERM",
+            Signal::Stop => "-STOP",
+            Signal::Continue => "-CONT",
+        };
         let pid = self.child.id().context("the worker has ended already")?.to_string();
-        let status = Command::new("kill").args(["-TERM", &pid]).status().await?;
-        anyhow::ensure!(status.success(), "unable to send SIGTERM");
+        let status = Command::new("kill").args([name, &pid]).status().await?;
+        anyhow::ensure!(status.success(), "unable to send {signal:?} to the worker");
         Ok(())
+    }
+
+    /// By which name it holds the Lease. It says so at its start.
+    pub fn identity(&self) -> Option<String> {
+        let log = self.log.borrow();
+        let mut lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.find_map(|line| Some(line.get("identity")?.as_str()?.to_owned()))
     }
 
     /// Waits until its log contains `words`.

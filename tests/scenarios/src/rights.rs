@@ -19,6 +19,7 @@ fn rules(rights: Rights) -> Value {
         json!({"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}),
         json!({"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]}),
         json!({"apiGroups": [""], "resources": ["events"], "verbs": ["create", "list", "patch"]}),
+        json!({"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]}),
     ];
     if rights == Rights::AndConfigMaps {
         rules.push(json!({"apiGroups": [""], "resources": ["configmaps"], "verbs": ["*"]}));

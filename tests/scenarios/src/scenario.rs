@@ -8,6 +8,7 @@ use crate::{
     backend::Backend,
     check::Check,
     jobs::{JobRequest, SCRATCH},
+    process::Signal,
 };
 
 /// A behaviour of the whole, the same on every backend.
@@ -22,11 +23,14 @@ pub struct Scenario {
     pub(crate) home: Home,
     pub(crate) rights: Rights,
     pub(crate) flags: Vec<&'static str>,
+    pub(crate) flags_of_first: Vec<&'static str>,
     pub(crate) heartbeat_interval: &'static str,
     pub(crate) before: Vec<Step>,
     pub(crate) start: Start,
     pub(crate) story: Vec<Step>,
     pub(crate) ending: Ending,
+    /// How soon after the story it has to come.
+    pub(crate) ends_within: Option<Duration>,
     /// What a backend is known to do differently from AWS, and what it does instead.
     pub(crate) differences: Vec<(Backend, &'static str, Ending)>,
     pub(crate) afterwards: Afterwards,
@@ -86,9 +90,11 @@ pub struct Clocks {
 pub enum Step {
     /// Waits for it.
     Until(Sight),
+    /// Waits for it, and not longer than that.
+    UntilWithin(Duration, Sight),
     /// Does it.
     Do(Act),
-    /// Waits for the end of the other execution, which has to be like this.
+    /// Waits for the end of another execution, which has to be like this. The one that was started first comes first.
     UntilOtherEnds(Ending),
 }
 
@@ -97,6 +103,8 @@ pub enum Step {
 pub enum Sight {
     /// A container of the Job runs.
     JobRuns,
+    /// The same of that many Jobs.
+    JobsRun(usize),
     /// The Job has this condition.
     JobIs(&'static str),
     /// The worker has nothing to do with the Job any more.
@@ -111,6 +119,8 @@ pub enum Sight {
     Event(&'static str),
     /// The worker's log says this.
     WorkerSays(&'static str),
+    /// The Lease is held by another worker than the one that was last sent a signal.
+    TakenOver,
 }
 
 /// Something that somebody does.
@@ -142,10 +152,16 @@ pub enum Act {
     StopExecution,
     /// Starts another execution of the same machine, with the same input.
     StartAnother,
-    /// `kill -9` of the worker.
+    /// Starts an execution of a machine of its own, with the same time-outs.
+    AlsoRun(JobRequest),
+    /// `kill -9` of every worker.
     KillWorker,
     /// Starts another worker.
     StartWorker,
+    /// Sends a signal to the worker that holds the Lease.
+    SignalHolder(Signal),
+    /// SIGCONT: a worker that was stopped goes on.
+    Continue,
     /// The Kubernetes API does not answer the worker any more.
     CutApi,
     /// The Kubernetes API falls silent: connections stay, and nothing comes through.
@@ -207,11 +223,13 @@ impl Scenario {
             home: Home::Own,
             rights: Rights::Documented,
             flags: Vec::new(),
+            flags_of_first: Vec::new(),
             heartbeat_interval: "1s",
             before: Vec::new(),
             start,
             story: Vec::new(),
             ending: Ending::Succeeds(Vec::new()),
+            ends_within: None,
             differences: Vec::new(),
             afterwards: Afterwards::Settled(1),
             left: Vec::new(),
@@ -253,10 +271,17 @@ impl Scenario {
         self
     }
 
-    /// Flags of the worker.
+    /// Flags of all workers.
     #[must_use]
     pub fn flags(mut self, flags: &[&'static str]) -> Self {
         self.flags.extend(flags);
+        self
+    }
+
+    /// Flags of the worker that is there from the start, and of no other.
+    #[must_use]
+    pub fn flags_of_first(mut self, flags: &[&'static str]) -> Self {
+        self.flags_of_first.extend(flags);
         self
     }
 
@@ -290,6 +315,13 @@ impl Scenario {
         self
     }
 
+    /// What is waited for next, and not longer than that.
+    #[must_use]
+    pub fn until_within(mut self, time: Duration, sight: Sight) -> Self {
+        self.story.push(Step::UntilWithin(time, sight));
+        self
+    }
+
     /// What is done next.
     #[must_use]
     pub fn then(mut self, act: Act) -> Self {
@@ -297,7 +329,7 @@ impl Scenario {
         self
     }
 
-    /// The other execution has to end next, like this.
+    /// Another execution has to end next, like this: of those that are not looked at yet, the one that was started first.
     #[must_use]
     pub fn until_other_ends(mut self, ending: Ending) -> Self {
         self.story.push(Step::UntilOtherEnds(ending));
@@ -322,6 +354,13 @@ impl Scenario {
     #[must_use]
     pub fn is_aborted(mut self) -> Self {
         self.ending = Ending::Aborted;
+        self
+    }
+
+    /// It has to end that soon after the last step.
+    #[must_use]
+    pub fn within(mut self, time: Duration) -> Self {
+        self.ends_within = Some(time);
         self
     }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use anyhow::{Context, bail};
 use runjob_sandbox::{
-    access::{StepFunctionsAccess, kubeconfig},
+    access::{KubernetesAccess, StepFunctionsAccess},
     front::Front,
     kube::{Config as KubeConfig, Kubernetes},
     serve::{Served, serve},
@@ -19,11 +19,14 @@ use crate::{
     line::Line,
     patience::eventually,
     play::Run,
-    process::{Surroundings, WorkerProcess},
+    process::{Signal, Surroundings},
     rights,
     scenario::{Home, Rights, Scenario},
+    workers::Workers,
 };
 
+/// The path of Leases in a namespace.
+const LEASES: &str = "coordination.k8s.io/v1/leases";
 /// The activity that native `eks:` resources lead to on the sandbox.
 const ACTIVITY: &str = "runjob";
 
@@ -43,11 +46,7 @@ pub(crate) struct Stage {
     pub(crate) scratch: PathBuf,
     /// Tokens that were seen on Jobs: a secret of the worker's.
     pub(crate) tokens: BTreeSet<String>,
-    worker: Option<WorkerProcess>,
-    program: PathBuf,
-    surroundings: Surroundings,
-    flags: Vec<String>,
-    log_of_the_dead: String,
+    pub(crate) workers: Workers,
     sandbox: Services,
 }
 
@@ -111,9 +110,9 @@ impl Stage {
         let server = format!("{}://{}", url.scheme_str().unwrap_or("http"), line.address());
         let surroundings = Surroundings {
             activity: activity.clone(),
-            kubeconfig: kubeconfig(&server, access.authority.as_deref(), token.as_deref()),
+            kubeconfig: KubernetesAccess { server, authority: access.authority, token, namespace: namespace.clone() }
+                .kubeconfig(),
             environment,
-            label: id.clone(),
         };
         let scope = if scenario.rights == Rights::Everywhere { vec![] } else { vec!["--namespace", &namespace] };
         let own = ["--group", &id, "--heartbeat-interval", scenario.heartbeat_interval, "--pollers", "4"];
@@ -129,11 +128,7 @@ impl Stage {
             line,
             scratch,
             tokens: BTreeSet::new(),
-            worker: None,
-            program: worker,
-            surroundings,
-            flags,
-            log_of_the_dead: String::new(),
+            workers: Workers::new(worker, surroundings, flags),
             sandbox: services,
         })
     }
@@ -149,26 +144,17 @@ impl Stage {
         natives.iter().fold(definition.to_owned(), |definition, native| definition.replace(native, &activity))
     }
 
-    /// Starts a worker.
-    pub(crate) fn start_worker(&mut self) -> anyhow::Result<()> {
-        let flags: Vec<&str> = self.flags.iter().map(String::as_str).collect();
-        self.worker = Some(WorkerProcess::start(&self.program, &self.surroundings, &flags)?);
-        Ok(())
+    /// Who holds the workers' Lease, if somebody does.
+    pub(crate) async fn holder(&self) -> anyhow::Result<Option<String>> {
+        let leases = self.kube.list(LEASES).await?;
+        let mut holders = leases.iter().filter_map(|lease| lease.pointer("/spec/holderIdentity")?.as_str());
+        Ok(holders.find(|holder| !holder.is_empty()).map(ToOwned::to_owned))
     }
 
-    /// Kills the worker.
-    pub(crate) async fn kill_worker(&mut self) -> anyhow::Result<()> {
-        if let Some(mut worker) = self.worker.take() {
-            worker.kill().await?;
-            self.log_of_the_dead.push_str(&worker.log());
-        }
-        Ok(())
-    }
-
-    /// What all workers so far have logged.
-    pub(crate) fn log(&self) -> String {
-        let living = self.worker.as_ref().map(WorkerProcess::log).unwrap_or_default();
-        format!("{}{living}", self.log_of_the_dead)
+    /// Sends a signal to the worker that holds the Lease, as soon as one does.
+    pub(crate) async fn signal_holder(&mut self, signal: Signal) -> anyhow::Result<()> {
+        let holder = eventually(self.patience, "a worker holds the Lease", async || self.holder().await).await?;
+        self.workers.signal_holder(&holder, signal).await
     }
 
     /// What the sandbox's Step Functions, if it is on stage, found wrong with the worker's answers.
@@ -185,9 +171,9 @@ impl Stage {
         Ok(jobs)
     }
 
-    /// Ends the worker and gives back what the scenario has taken.
+    /// Ends the workers and gives back what the scenario has taken.
     pub(crate) async fn clear(&mut self) -> anyhow::Result<()> {
-        self.kill_worker().await?;
+        self.workers.kill().await?;
         std::fs::remove_dir_all(&self.scratch).context("unable to remove a directory")?;
         if self.backend == Backend::Sandbox {
             return Ok(());
@@ -201,10 +187,10 @@ impl Stage {
     }
 }
 
-/// Deletes Jobs and pods, and says how many there were.
+/// Deletes Jobs, pods and Leases, and says how many there were.
 async fn empty(kube: &Api) -> anyhow::Result<usize> {
     let mut found = 0;
-    for resource in ["batch/v1/jobs", "pods"] {
+    for resource in ["batch/v1/jobs", "pods", LEASES] {
         for object in kube.list(resource).await? {
             found += 1;
             let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();

@@ -2,14 +2,16 @@
 
 use std::{path::Path, time::Duration};
 
+use http::{Request, Response};
 use kube::{
     Client, Config,
-    client::ClientBuilder,
+    client::{Body, ClientBuilder},
     config::{KubeConfigOptions, Kubeconfig},
 };
-use tower::{timeout::TimeoutLayer, util::MapResultLayer};
+use tower::{BoxError, Layer, Service, timeout::TimeoutLayer, util::MapResultLayer};
 
 use super::{Reachability, events::Written};
+use crate::clock::Clock;
 
 /// A server that accepts a connection but sends no response header within this time is in trouble. Admission webhooks alone may
 /// take up to 30 s (`timeoutSeconds`), and a create that is given up on is one that may or may not have happened.
@@ -18,6 +20,9 @@ const RESPONSE_HEADER: Duration = Duration::from_secs(35);
 const CONNECT: Duration = Duration::from_secs(10);
 /// The longest silence on a connection: a bit more than a watch may last (200 s), so that a half-open one is noticed.
 const SILENCE: Duration = Duration::from_secs(215);
+
+/// The namespace of a worker that has no configuration to read it from.
+const NAMESPACE: &str = "default";
 
 /// One cluster.
 #[derive(Clone)]
@@ -30,6 +35,7 @@ pub struct Cluster {
     url: String,
     namespace: String,
     reachability: Reachability,
+    clock: Clock,
 }
 
 /// There is no way to the cluster.
@@ -72,19 +78,28 @@ impl Cluster {
         config.read_timeout = None;
         let logs = ClientBuilder::try_from(config.clone()).map_err(ConnectError::Client)?.build();
         config.read_timeout = Some(SILENCE);
-        let record = {
-            let reachability = reachability.clone();
-            move |result: Result<_, tower::BoxError>| {
-                reachability.record(result.is_ok());
-                result
-            }
-        };
         let api = ClientBuilder::try_from(config)
             .map_err(ConnectError::Client)?
             .with_layer(&TimeoutLayer::new(RESPONSE_HEADER))
-            .with_layer(&MapResultLayer::new(record))
+            .with_layer(&recording(reachability.clone()))
             .build();
-        Ok(Self { api, logs, written: Written::default(), url, namespace, reachability })
+        Ok(Self { api, logs, written: Written::default(), url, namespace, reachability, clock: Clock::start() })
+    }
+
+    /// The cluster behind a service of its own, without a network: for simulations, which rule the clock as well.
+    pub fn over<S, B>(service: S, url: &str, clock: Clock) -> Self
+    where
+        S: Service<Request<Body>, Response = Response<B>, Error = BoxError> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let reachability = Reachability::default();
+        let bounded = TimeoutLayer::new(RESPONSE_HEADER).layer(service.clone());
+        let api = Client::new(recording(reachability.clone()).layer(bounded), NAMESPACE);
+        let logs = Client::new(service, NAMESPACE);
+        let (url, namespace) = (url.to_owned(), NAMESPACE.to_owned());
+        Self { api, logs, written: Written::default(), url, namespace, reachability, clock }
     }
 
     /// Where its API is.
@@ -97,8 +112,23 @@ impl Cluster {
         &self.namespace
     }
 
+    /// The worker's clock.
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
     /// Whether the cluster answers.
     pub fn reachability(&self) -> &Reachability {
         &self.reachability
     }
+}
+
+/// Records whether there was an answer.
+fn recording<T>(
+    reachability: Reachability,
+) -> MapResultLayer<impl Fn(Result<T, BoxError>) -> Result<T, BoxError> + Clone> {
+    MapResultLayer::new(move |result: Result<T, BoxError>| {
+        reachability.record(result.is_ok());
+        result
+    })
 }

@@ -191,7 +191,7 @@ impl Cluster {
 
     async fn write_event(&self, job: &JobView, kind: EventKind, reason: &str, message: &str) -> Result<(), WriteError> {
         let news = (job.uid.clone(), reason.to_owned(), message.to_owned());
-        let now = Timestamp::now();
+        let now = self.clock().wall();
         let uri = format!("/api/v1/namespaces/{}/events", escape(&job.key.namespace));
         let told = self.memory().again(&news);
         if let Some(told) = told {

@@ -55,16 +55,16 @@ impl Intake {
 
     async fn take_over(&self, plan: &Plan, found: &JobView) -> Attempt {
         let error = match self.cluster.take_over(plan, found).await {
-            Ok(exchanged) => return verify(plan, &exchanged),
+            Ok(exchanged) => return verify_taken_over(plan, &exchanged),
             Err(error) => error,
         };
         match error {
             // It has ended, or was deleted, or another attempt was faster.
             WriteError::Changed => undecided(plan, &Conflict::Awaited),
-            WriteError::Unreachable(unreachable) => later(&unreachable),
+            WriteError::Unreachable(unreachable) => later(&unreachable, Existence::TakenOver),
             WriteError::Passing { after, .. } => {
                 let failure = Conflict::Unwritable(error.to_string()).failure(&plan.key);
-                Attempt::Later(Later { patience: PATIENCE, after, failure, existence: Existence::Possible })
+                Attempt::Later(Later { patience: PATIENCE, after, failure, existence: Existence::TakenOver })
             }
             WriteError::Refused { .. } => {
                 let conflict = Conflict::Unwritable(error.to_string());
@@ -80,7 +80,7 @@ fn undecided(plan: &Plan, conflict: &Conflict) -> Attempt {
 }
 
 /// The Job is taken over. Is it as it was planned? If not, it stays all the same: it may have run for days.
-fn verify(plan: &Plan, taken: &Exchanged) -> Attempt {
+pub(super) fn verify_taken_over(plan: &Plan, taken: &Exchanged) -> Attempt {
     let checked = JobView::of(&taken.answer.body).map_err(|error| error.to_string());
     let Err(difference) = checked.and_then(|view| plan.check_stamp(&view)) else {
         return Attempt::Done(Started::Attached);

@@ -37,8 +37,9 @@ impl Intake {
             let status = result.as_ref().ok().map(|exchanged| exchanged.answer.status);
             warn!(method = call.method.as_str(), status, "unable to carry out a call yet");
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+                biased;
                 () = hold.gone() => return None,
+                () = tokio::time::sleep(pause) => {}
             }
         }
     }

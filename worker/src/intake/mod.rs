@@ -225,6 +225,7 @@ impl Intake {
     /// Keeps the task alive, and counted, until the tracker has seen its Job: the watch may be away for as long as it likes.
     async fn hand_over(&self, permit: Permit, hold: Hold) {
         tokio::select! {
+            biased;
             () = hold.followed() => {}
             () = hold.gone() => {}
             // The Job is there and stamped: the next worker finds it.

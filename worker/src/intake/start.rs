@@ -13,6 +13,7 @@ use tracing::warn;
 
 use super::{
     Intake,
+    attach::verify_taken_over,
     patience::Patience,
     predecessor::{Predecessor, Succession},
 };
@@ -57,11 +58,14 @@ pub(super) struct Later {
     pub(super) existence: Existence,
 }
 
-/// Whether an attempt without success may have made the Job, or have taken it over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Whether an attempt without success may have made the task's Job all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Existence {
     Impossible,
-    Possible,
+    /// It may have created it.
+    Created,
+    /// It may have taken over the Job of the task's key.
+    TakenOver,
 }
 
 impl Intake {
@@ -72,16 +76,14 @@ impl Intake {
         let mut existence = Existence::Impossible;
         loop {
             let attempt = match existence {
-                Existence::Impossible => self.attempt(plan, hold).await,
-                Existence::Possible => self.find_or_attempt(plan, hold).await,
+                Existence::Impossible => self.attempt(plan, existence, hold).await,
+                Existence::Created | Existence::TakenOver => self.find_or_attempt(plan, existence, hold).await,
             };
             let later = match attempt {
                 Attempt::Done(started) => return started,
                 Attempt::Later(later) => later,
             };
-            if later.existence == Existence::Possible {
-                existence = Existence::Possible;
-            }
+            existence = existence.max(later.existence);
             let pause = pauses.next(later.after);
             if !patience.lasts(later.patience, pause) {
                 return Started::Failed(later.failure);
@@ -98,21 +100,21 @@ impl Intake {
         }
     }
 
-    async fn attempt(&self, plan: &Plan, hold: &Hold) -> Attempt {
+    async fn attempt(&self, plan: &Plan, existence: Existence, hold: &Hold) -> Attempt {
         let exchanged = match self.cluster.create(plan).await {
             Ok(exchanged) => exchanged,
-            Err(unreachable) => return later(&unreachable),
+            Err(unreachable) => return later(&unreachable, Existence::Created),
         };
         match Refusal::of(&exchanged.answer) {
             None => self.verify(plan, &exchanged).await,
-            Some(Refusal::NameTaken) => self.look_into(plan, exchanged.answer.failure(), hold).await,
+            Some(Refusal::NameTaken) => self.look_into(plan, existence, exchanged.answer.failure(), hold).await,
             Some(refusal) => refused(refusal, &exchanged),
         }
     }
 
     /// The name is taken. By whom? Unless there is a way around it, the task fails with that very conflict.
-    async fn look_into(&self, plan: &Plan, conflict: TaskFailure, hold: &Hold) -> Attempt {
-        let succession = match self.find(plan).await {
+    async fn look_into(&self, plan: &Plan, existence: Existence, conflict: TaskFailure, hold: &Hold) -> Attempt {
+        let succession = match self.find(plan, existence).await {
             Found::Decided(attempt) => return attempt,
             Found::OfKey(found) => return self.attach(plan, &found, conflict, hold).await,
             Found::Foreign => Succession::Refused,
@@ -124,35 +126,34 @@ impl Intake {
         succession.attempt(conflict)
     }
 
-    /// An earlier attempt may have made the Job. If so, it is there; or it has run, its task is answered, and somebody has
-    /// deleted it since. Created once more, it would run twice.
-    async fn find_or_attempt(&self, plan: &Plan, hold: &Hold) -> Attempt {
-        match self.find(plan).await {
-            Found::Decided(attempt) => attempt,
-            Found::Foreign | Found::OfKey(_) | Found::Predecessor(_) | Found::Leaving => self.attempt(plan, hold).await,
-            Found::Nothing => match self.heartbeats.ask(&plan.stamp.token, &plan.stamp.source).await {
-                // A token that was polled just now is valid: whoever says otherwise does not know.
-                Verdict::Alive | Verdict::Unproven => self.attempt(plan, hold).await,
-                Verdict::Gone => Attempt::Done(Started::NobodyWaits),
-                Verdict::Unknown => Attempt::Later(Later {
-                    patience: PATIENCE,
-                    after: None,
-                    failure: TaskFailure::saying(
-                        ErrorName::ClusterUnreachable,
-                        "the answer to the create is lost, and Step Functions does not say whether anybody waits"
-                            .to_owned(),
-                    ),
-                    existence: Existence::Possible,
-                }),
-            },
+    /// An earlier attempt may have made the Job. If so, it is there; or it has run, its task is answered, and what is there now came
+    /// later. Created once more, it would run twice.
+    async fn find_or_attempt(&self, plan: &Plan, existence: Existence, hold: &Hold) -> Attempt {
+        if let Found::Decided(attempt) = self.find(plan, existence).await {
+            return attempt;
+        }
+        match self.heartbeats.ask(&plan.stamp.token, &plan.stamp.source).await {
+            // A token that was polled just now is valid: whoever says otherwise does not know.
+            Verdict::Alive | Verdict::Unproven => self.attempt(plan, existence, hold).await,
+            Verdict::Gone => Attempt::Done(Started::NobodyWaits),
+            Verdict::Unknown => Attempt::Later(Later {
+                patience: PATIENCE,
+                after: None,
+                failure: TaskFailure::saying(
+                    ErrorName::ClusterUnreachable,
+                    "the answer to the create is lost, and Step Functions does not say whether anybody waits"
+                        .to_owned(),
+                ),
+                existence,
+            }),
         }
     }
 
     /// Looks for an object of the planned name.
-    async fn find(&self, plan: &Plan) -> Found {
+    async fn find(&self, plan: &Plan, existence: Existence) -> Found {
         let found = match self.cluster.get(&plan.key).await {
             Ok(found) => found,
-            Err(unreachable) => return Found::Decided(later(&unreachable)),
+            Err(unreachable) => return Found::Decided(later(&unreachable, existence)),
         };
         if found.answer.status == 404 {
             return Found::Nothing;
@@ -162,6 +163,7 @@ impl Intake {
         }
         let Ok(view) = JobView::of(&found.answer.body) else { return Found::Foreign };
         match plan.relation(&view) {
+            Relation::Ours if existence == Existence::TakenOver => Found::Decided(verify_taken_over(plan, &found)),
             Relation::Ours => Found::Decided(self.verify(plan, &found).await),
             Relation::OursAndSettled => Found::Decided(Attempt::Done(Started::NobodyWaits)),
             Relation::OfKey => Found::OfKey(Box::new(view)),
@@ -258,15 +260,16 @@ fn refused(refusal: Refusal, exchanged: &Exchanged) -> Attempt {
     let Some(patience) = refusal.patience() else { return Attempt::Done(Started::Failed(failure)) };
     let patience = if refusal == Refusal::BeingDeleted { GOING_PATIENCE } else { patience };
     // A server error may come after the Job was stored; every other refusal comes instead of it.
-    let existence = if exchanged.answer.status >= 500 { Existence::Possible } else { Existence::Impossible };
+    let existence = if exchanged.answer.status >= 500 { Existence::Created } else { Existence::Impossible };
     Attempt::Later(Later { patience, after: exchanged.retry_after, failure, existence })
 }
 
-pub(super) fn later(unreachable: &Unreachable) -> Attempt {
+/// There was no answer to a request. `done`: what it may have done.
+pub(super) fn later(unreachable: &Unreachable, done: Existence) -> Attempt {
     let failure = TaskFailure::saying(ErrorName::ClusterUnreachable, unreachable.to_string());
     let existence = match unreachable.delivery {
         Delivery::NotSent => Existence::Impossible,
-        Delivery::Unknown | Delivery::AnswerTooLong(_) => Existence::Possible,
+        Delivery::Unknown | Delivery::AnswerTooLong(_) => done,
     };
     Attempt::Later(Later { patience: PATIENCE, after: None, failure, existence })
 }

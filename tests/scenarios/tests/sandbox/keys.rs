@@ -121,6 +121,26 @@ async fn a_take_over_whose_answer_is_lost_is_the_tasks_own() {
 }
 
 #[tokio::test]
+async fn a_job_that_was_taken_over_stays_whatever_else_has_changed_its_stamp() {
+    let world = World::new_with(&SELDOM).await.unwrap();
+    let gate = Gate::closed("changed-take-over");
+    running(&world, &gate).await.abort();
+    let before = job(&world);
+    world.sandbox.kubernetes().mute_watches(true);
+    world.sandbox.kube.faults().plan("patch jobs", Effect::CutAfterApply, 1);
+    let second = world.task(&keyed(&gate.job("x")));
+    taken_over(&world, &before).await;
+    // As a mutating policy would have.
+    let change = |job: &mut Value| job["metadata"]["annotations"]["runjob/ttl"] = json!("77");
+    world.sandbox.kubernetes().edit("jobs", "default", "x", change).unwrap();
+    let (error, cause) = told(&second).await.unwrap().failure().unwrap();
+    assert_eq!(error, "RunJob.StampRejected", "{cause}");
+    assert!(cause["message"].as_str().unwrap().contains("the Job is left as it is"), "{cause}");
+    assert_eq!(world.sandbox.kube.recorder().of("delete jobs").len(), 0);
+    assert_eq!(world.sandbox.kubernetes().running_processes(), 1);
+}
+
+#[tokio::test]
 async fn a_take_over_that_fails_is_tried_again() {
     let world = World::new_with(&SELDOM).await.unwrap();
     let gate = Gate::closed("failed-take-over");

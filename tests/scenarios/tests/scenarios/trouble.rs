@@ -5,8 +5,8 @@ use std::time::Duration;
 use runjob_scenarios::{
     backend::Backend,
     check::{contains, lacks, log},
-    jobs::{JobRequest, a_gated_job, a_job},
-    scenario::{Act, Afterwards, Scenario, Sight, scenario},
+    jobs::{JobRequest, SCRATCH, a_gated_job, a_job},
+    scenario::{Act, Afterwards, Clocks, Ending, Scenario, Sight, scenario},
 };
 use serde_json::json;
 
@@ -60,7 +60,9 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
             .succeeds([log("main", "finished\n")]),
         restarted("a kubelet that is killed and restarted loses no Job", &["kill", "kubelet"]),
         // Last: the controllers come back to an API server that was away only after pauses, which grow each time.
+        restarted("an etcd that is killed and restarted loses no Job", &["kill", "etcd"]),
         restarted("an API server that is killed and restarted loses no Job", &["kill", "apiserver"]),
+        away_for_a_minute(),
         scenario("versions that are compacted while the watch is away lose no Job", a_gated_job("x"))
             .not_on(Backend::Sandbox, "the sandbox has no etcd; tests/sandbox forgets its history")
             .alone()
@@ -88,6 +90,32 @@ fn restarted(name: &'static str, kill: &'static [&'static str]) -> Scenario {
         .then(Act::OpenGate)
         .then(Act::Cluster(&["up"]))
         .succeeds([log("main", "finished\n")])
+}
+
+/// The API server is away for a minute: long enough for every heartbeat to be missed, were it not sent.
+fn away_for_a_minute() -> Scenario {
+    let gated = |name, then: &str| a_job(name, &format!("until [ -e {SCRATCH}/go ]; do sleep 0.1; done; {then}"));
+    let ends_meanwhile = gated("meanwhile", "echo finished").with_scratch();
+    // Kubernetes deletes its pod before it has failed.
+    let fails_meanwhile = gated("failing", "echo tried; exit 3").with_pod("restartPolicy", "OnFailure").with_scratch();
+    scenario(
+        "an API server that is away for a minute costs nothing",
+        gated("x", "sleep 75; echo finished").with_scratch(),
+    )
+    .not_on(Backend::Sandbox, ONE_PROCESS)
+    .alone()
+    .clocks(Clocks { heartbeat: Some(8), timeout: None })
+    .then(Act::AlsoRun(ends_meanwhile))
+    .then(Act::AlsoRun(fails_meanwhile))
+    .until(Sight::JobsRun(3))
+    .then(Act::Cluster(&["kill", "apiserver"]))
+    .then(Act::OpenGate)
+    .then(Act::Pass(Duration::from_mins(1)))
+    .then(Act::Cluster(&["up"]))
+    .until_other_ends(Ending::Succeeds(vec![log("main", "finished\n")]))
+    .until_other_ends(Ending::Fails("Job.BackoffLimitExceeded", vec![contains("/logs", "tried")]))
+    .succeeds([log("main", "finished\n")])
+    .leaves(Afterwards::Settled(3))
 }
 
 /// Its container ends four seconds after it was told to.

@@ -1,0 +1,113 @@
+//! The two services of a simulation, and its workers.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use jiff::{SignedDuration, Timestamp};
+use runjob::{clock::Clock, cluster::Cluster, settings::Settings, worker::Worker};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+
+use super::{fate::Traffic, journal::Journal, kube_client, link::Link, sfn_client};
+use crate::{
+    front::Front,
+    kube::Kubernetes,
+    sandbox::{self, Config},
+    sfn::StepFunctions,
+};
+
+/// Step Functions and Kubernetes in memory.
+pub struct Memory {
+    /// Step Functions.
+    pub sfn: Front<StepFunctions>,
+    /// Kubernetes.
+    pub kube: Front<Kubernetes>,
+    activity: String,
+    region: String,
+    start: Timestamp,
+    journal: Journal,
+}
+
+/// A worker behind a link. It dies when this is dropped, and when its link says so.
+pub struct LinkedWorker {
+    link: Link,
+    drain: CancellationToken,
+    running: AbortOnDropHandle<anyhow::Result<()>>,
+}
+
+impl Memory {
+    /// Starts both services, with the same time of day. Containers have to be scripted: nothing else keeps to a paused clock.
+    pub fn start(mut config: Config) -> anyhow::Result<Self> {
+        let activity = sandbox::native_activity(&mut config.sfn);
+        let (region, start) = (config.sfn.region.clone(), config.sfn.start);
+        config.kube.start = Some(start);
+        let journal = Journal::new();
+        let sfn = Front::new(StepFunctions::new(config.sfn));
+        let kube = Front::new(Kubernetes::start(config.kube));
+        let activity = sfn.endpoint().create_activity(&activity).context("unable to create the activity")?;
+        Ok(Self { sfn, kube, activity, region, start, journal })
+    }
+
+    /// The ARN of the activity that native `eks:` resources are routed to.
+    pub fn activity(&self) -> &str {
+        &self.activity
+    }
+
+    /// Every request so far.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// What a worker is told that serves the activity, with these flags besides.
+    pub fn settings(&self, flags: &[&str]) -> anyhow::Result<Settings> {
+        sandbox::settings(&self.activity, flags)
+    }
+
+    /// Starts a worker of that name. No other may have it.
+    pub fn worker(&self, name: &str, settings: Settings, traffic: Arc<dyn Traffic>) -> LinkedWorker {
+        let link = Link::new(name, (self.sfn.clone(), self.kube.clone()), self.journal.clone(), traffic);
+        let elapsed = SignedDuration::try_from(self.journal.elapsed()).unwrap_or_default();
+        let clock = Clock::starting_at(self.start.checked_add(elapsed).unwrap_or(self.start));
+        let cluster = Cluster::over(kube_client::service(link.clone()), kube_client::URL, clock);
+        let sdk = sfn_client::sdk_config(&link, &self.region, clock);
+        let worker = Worker::without_admin(settings, sdk, cluster).named(name.to_owned());
+        let drain = CancellationToken::new();
+        let (run, crashed) = (worker.run(drain.clone()), link.clone());
+        let running = AbortOnDropHandle::new(tokio::spawn(async move {
+            tokio::select! {
+                biased;
+                () = crashed.crashed() => anyhow::bail!("the worker has crashed"),
+                ended = run => ended,
+            }
+        }));
+        LinkedWorker { link, drain, running }
+    }
+}
+
+impl LinkedWorker {
+    /// Its line.
+    pub fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// Asks the worker to drain, as SIGTERM does.
+    pub fn drain(&self) {
+        self.drain.cancel();
+    }
+
+    /// Whether it has ended, by itself or by a crash.
+    pub fn has_ended(&self) -> bool {
+        self.running.is_finished()
+    }
+
+    /// Waits until the worker has ended.
+    pub async fn ended(&mut self) -> anyhow::Result<()> {
+        (&mut self.running).await.context("the worker has panicked")?
+    }
+}
+
+impl Drop for LinkedWorker {
+    fn drop(&mut self) {
+        // What it has begun and nobody holds stays silent as well.
+        self.link.crash();
+    }
+}
