@@ -112,11 +112,7 @@ impl Worker {
             clock,
         };
         if let Some(admin) = admin {
-            background.spawn(async move {
-                if let Err(error) = axum::serve(admin, admin::router(health)).await {
-                    warn!(%error, "the admin endpoint has ended");
-                }
-            });
+            background.spawn(serve_admin(admin, health));
         }
         background.spawn(keep_probing(cluster.clone()));
         background.spawn(keep_telling(cluster.clone()));
@@ -184,11 +180,22 @@ impl Worker {
         // Held until here, so that what the tracker has brought to its end was begun by nobody else.
         end.cancel();
         candidacy.await.context("the candidacy for the Lease has panicked")?;
-        if tokio::time::timeout(EVENTS_END, events.all_told()).await.is_err() {
-            warn!(events = events.untold(), "Events were cut short");
-        }
+        end_events(&events).await;
         info!("the worker ends");
         Ok(())
+    }
+}
+
+async fn serve_admin(admin: TcpListener, health: Health) {
+    if let Err(error) = axum::serve(admin, admin::router(health)).await {
+        warn!(%error, "the admin endpoint has ended");
+    }
+}
+
+/// Lets the Events that were told be written, for a while.
+async fn end_events(events: &Cluster) {
+    if tokio::time::timeout(EVENTS_END, events.all_told()).await.is_err() {
+        warn!(events = events.untold(), "Events were cut short");
     }
 }
 

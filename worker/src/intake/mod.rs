@@ -10,11 +10,12 @@
 
 mod attach;
 mod call;
+mod panicked;
 mod patience;
 mod predecessor;
 mod start;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use runjob_core::{
     arn::ActivityArn,
@@ -122,42 +123,48 @@ impl Intake {
         let hold = self.heartbeats.hold(&task.token, &task.source);
         let span = info_span!("task", owner = OwnerKey::of_task(&task.token).short(), job = Empty);
         let intake = self.clone();
-        self.under_way.spawn(async move { intake.start(task, permit, hold).await }.instrument(span));
+        let started = async move {
+            intake.start_guarded(&task, &hold).await;
+            drop((permit, hold));
+        };
+        self.under_way.spawn(started.instrument(span));
     }
 
-    async fn start(self, task: PolledTask, permit: Permit, hold: Hold) {
+    /// Starts a task. `planned` is filled in before a Job of that plan may exist.
+    async fn start(&self, task: &PolledTask, hold: &Hold, planned: &OnceLock<Plan>) {
         let request = match self.request(&task.input) {
             Ok(request) => request,
             Err(failure) => {
                 info!(error = %failure.error, "a task's input was refused");
-                self.answer(&task, self.replies.failure(&failure)).await;
+                self.answer(task, self.replies.failure(&failure)).await;
                 return;
             }
         };
         match request {
             Request::Call(call) => {
-                if let Some(reply) = self.call(&call, &hold).await {
-                    self.answer(&task, reply).await;
+                if let Some(reply) = self.call(&call, hold).await {
+                    self.answer(task, reply).await;
                 }
             }
             Request::RunJob(run) => {
                 let plan = Plan::new(&run, task.token.clone(), task.source.clone(), &self.group);
+                let plan = planned.get_or_init(|| plan);
                 Span::current().record("job", plan.key.to_string());
-                match self.create(&plan, &hold).await {
+                match self.create(plan, hold).await {
                     start::Started::Created => {
                         info!("the Job is created");
                         self.metrics.created(Outcome::Succeeded);
-                        self.hand_over(permit, hold).await;
+                        self.hand_over(hold).await;
                     }
                     start::Started::Attached => {
                         info!("the task is attached to the Job of its key");
                         self.metrics.created(Outcome::Attached);
-                        self.hand_over(permit, hold).await;
+                        self.hand_over(hold).await;
                     }
                     start::Started::Failed(failure) => {
                         info!(error = %failure.error, "the Job could not be created");
                         self.metrics.created(Outcome::Failed);
-                        self.answer(&task, self.replies.failure(&failure)).await;
+                        self.answer(task, self.replies.failure(&failure)).await;
                     }
                     start::Started::NobodyWaits => {
                         info!("the task ended before its Job was created");
@@ -223,7 +230,7 @@ impl Intake {
     }
 
     /// Keeps the task alive, and counted, until the tracker has seen its Job: the watch may be away for as long as it likes.
-    async fn hand_over(&self, permit: Permit, hold: Hold) {
+    async fn hand_over(&self, hold: &Hold) {
         tokio::select! {
             biased;
             () = hold.followed() => {}
@@ -231,6 +238,5 @@ impl Intake {
             // The Job is there and stamped: the next worker finds it.
             () = self.drain.cancelled() => {}
         }
-        drop((permit, hold));
     }
 }

@@ -35,7 +35,7 @@ use runjob_core::{
     lease::Role,
     ledger::Entry as LedgerEntry,
     lifecycle::{Decision, Effect},
-    progress::{Moment, Presence, Stage, TokenState},
+    progress::{Moment, Panics, Presence, Stage, TokenState},
 };
 use tokio::{
     sync::{Semaphore, mpsc},
@@ -61,8 +61,6 @@ use crate::{
 
 /// The loop wakes at least this often, so that `/live` can tell a quiet loop from a stuck one.
 const TICK: Duration = Duration::from_secs(5);
-/// After an effect panicked, its Job is looked at again that much later.
-const AFTER_PANIC: Duration = Duration::from_mins(1);
 /// For so many durations of a Lease a worker that does not act keeps a Job that left the watch: one until it takes over from
 /// another that died right then, and one to spare.
 const KEPT_LEASES: u32 = 2;
@@ -377,11 +375,12 @@ impl Tracker {
         entry.begin(&effect);
         let work = self.effects.clone().carry_out(entry.work(&effect));
         let span = info_span!("job", job = %entry.view.key, owner = entry.stamp.owner.short());
-        let (id, token) = (id.clone(), entry.stamp.token.clone());
+        let (id, token, metrics) = (id.clone(), entry.stamp.token.clone(), self.metrics.clone());
         let guarded = async move {
             // One Job's bad luck must not become everybody's.
             let outcome = AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| {
                 error!(?effect, "an effect panicked");
+                metrics.panics.inc();
                 Outcome::Panicked
             });
             Done { id, token, outcome }
@@ -437,7 +436,14 @@ impl Tracker {
                 entry.progress.reply = Stage::Done;
                 entry.progress.presence = Presence::Gone;
             }
-            Outcome::Panicked => entry.retry_running(now, AFTER_PANIC),
+            Outcome::Panicked => {
+                entry.panicked(now);
+                if entry.progress.panics == Panics::TooMany {
+                    error!(job = %entry.view.key, "the Job is left alone: what is done for it panics again and again");
+                    // Nobody here answers the task any more: without heartbeats its state can find that out.
+                    self.heartbeats.stop(&token);
+                }
+            }
         }
         self.step(&id);
     }
