@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that meets an impossible value stops there")]
 
 mod panics;
+mod play;
+mod poison;
 
 use std::{sync::Arc, time::Duration};
 

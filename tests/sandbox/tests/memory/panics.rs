@@ -1,67 +1,20 @@
 //! A panic stops what is done for one task, and nothing else.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::time::Duration;
 
 use runjob_sandbox::{
-    memory::{Fate, Memory, Outbound, Traffic, simulate},
+    memory::Fate,
     sfn::{Overdue, TaskOutcome},
 };
-use serde_json::{Value, json};
-use tokio::time::sleep;
+use serde_json::json;
 
-use crate::{CLOCKS, config_of, input, output};
-
-/// The next requests of these kinds meet these fates.
-struct Planned(Mutex<Vec<(&'static str, Fate)>>);
-
-impl Traffic for Planned {
-    fn fate(&self, request: &Outbound<'_>) -> Fate {
-        let mut planned = self.0.lock().unwrap();
-        let next = planned.iter().position(|(kind, _)| *kind == request.kind);
-        next.map_or(Fate::Pass, |at| planned.remove(at).1)
-    }
-}
-
-/// How a task ended, what is left of its Job some minutes later, and the kinds of all requests.
-struct Ending {
-    outcome: TaskOutcome,
-    job: Option<Value>,
-    kinds: Vec<String>,
-}
-
-/// Plays one Job whose requests meet these fates.
-fn play(fates: &[(&'static str, Fate)]) -> Ending {
-    let traffic = Arc::new(Planned(Mutex::new(fates.to_vec())));
-    simulate(1, async || {
-        let memory = Memory::start(config_of(1, Duration::from_secs(5))).unwrap();
-        let settings = memory.settings(&["--pollers", "1"]).unwrap();
-        let worker = memory.worker("w", settings, traffic);
-        let task = memory.sfn.endpoint().bare_task("runjob", &input(), CLOCKS);
-        let outcome = task.finished().await;
-        sleep(Duration::from_mins(5)).await;
-        assert!(!worker.has_ended());
-        assert_eq!(memory.sfn.endpoint().invariant_violations(), [""; 0]);
-        let kinds = memory.journal().all().into_iter().map(|line| line.kind).collect();
-        Ending { outcome, job: memory.kube.endpoint().get("jobs", "default", "x"), kinds }
-    })
-    .unwrap()
-}
+use crate::{
+    output,
+    play::{is_settled, play},
+};
 
 fn is_internal(outcome: &TaskOutcome) -> bool {
     matches!(outcome, TaskOutcome::Failed { error, .. } if error.as_deref() == Some("RunJob.Internal"))
-}
-
-fn is_settled(job: Option<&Value>) -> bool {
-    job.and_then(|job| job.pointer("/metadata/annotations/runjob~1settled")) == Some(&json!("true"))
-}
-
-impl Ending {
-    fn count(&self, kind: &str) -> usize {
-        self.kinds.iter().filter(|other| *other == kind).count()
-    }
 }
 
 #[test]
