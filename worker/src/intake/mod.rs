@@ -15,8 +15,13 @@ mod patience;
 mod predecessor;
 mod start;
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
+use futures::FutureExt;
 use runjob_core::{
     arn::ActivityArn,
     failure::{ErrorName, TaskFailure},
@@ -27,23 +32,28 @@ use runjob_core::{
     service_account::Allowed,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{Instrument, Span, debug, field::Empty, info, info_span, warn};
+use tracing::{Instrument, Span, debug, error, field::Empty, info, info_span, warn};
 
 use crate::{
     clock::Clock,
     cluster::Cluster,
     heartbeat::{Heartbeats, Hold},
+    liveness::Sign,
     metrics::{Metrics, Outcome},
     permits::{Permit, Permits},
     replies::Replies,
     retry::CALLS,
     settings::Settings,
-    sfn::{Clients, PolledTask, Reply, Trouble},
+    sfn::{Clients, POLL_ATTEMPT, PolledTask, Reply, Trouble},
     tracker::Pulse,
 };
 
 /// The most fields of one input that are told of, having been passed over: there may be as many as fit into a megabyte.
 const MAX_WARNINGS: usize = 10;
+
+/// The longest that a poller is at one poll, and at the pause after one that failed: the poll's own time-out, and as long again for
+/// credentials that have to be fetched first.
+const STUCK: Duration = Duration::from_secs(2 * POLL_ATTEMPT.as_secs());
 
 /// Takes tasks and starts them.
 #[derive(Clone)]
@@ -75,15 +85,26 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// Polls an activity until the drain.
-    pub async fn poll(self, activity: ActivityArn, worker_name: String) {
+    /// Polls an activity until the drain. A panic costs the poll that it befalls.
+    pub async fn poll(self, activity: ActivityArn, worker_name: String, sign: Sign) {
+        let mut pauses = CALLS.pauses();
+        while AssertUnwindSafe(self.poll_on(&activity, &worker_name, &sign)).catch_unwind().await.is_err() {
+            self.metrics.panics.inc();
+            error!(%activity, "a poll panicked: a task that it was about to bring is lost");
+            sign.waiting();
+            let _drained = self.drain.run_until_cancelled(tokio::time::sleep(pauses.next(None))).await;
+        }
+    }
+
+    async fn poll_on(&self, activity: &ActivityArn, worker_name: &str, sign: &Sign) {
         // Before that, nobody knows how many Jobs the group has.
         if self.drain.run_until_cancelled(self.pulse.listed()).await.is_none() {
             return;
         }
         let mut pauses = CALLS.pauses();
-        while let Some(permit) = self.room().await {
-            match self.clients.poll_activity(&activity, &worker_name).await {
+        while let Some(permit) = self.room(sign).await {
+            sign.busy(STUCK);
+            match self.clients.poll_activity(activity, worker_name).await {
                 Ok(Some(task)) => {
                     pauses.reset();
                     self.metrics.polled(Outcome::Task);
@@ -97,7 +118,7 @@ impl Intake {
                     drop(permit);
                     self.metrics.polled(Outcome::Error);
                     // Ten polls fail for the same reason again and again; once is enough to know of it.
-                    match self.clients.poll_failed(&activity) {
+                    match self.clients.poll_failed(activity) {
                         Trouble::New => warn!(%activity, %error, "unable to poll"),
                         Trouble::Known => debug!(%activity, %error, "unable to poll"),
                     }
@@ -108,7 +129,8 @@ impl Intake {
     }
 
     /// Waits for a permit and for a cluster that answers. `None`: no more polls.
-    async fn room(&self) -> Option<Permit> {
+    async fn room(&self, sign: &Sign) -> Option<Permit> {
+        sign.waiting();
         let ready = async {
             let permit = self.permits.acquire().await;
             self.cluster.reachability().restored().await;

@@ -21,12 +21,7 @@ mod reply;
 mod room;
 mod table;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    panic::AssertUnwindSafe,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::FutureExt;
 use runjob_core::{
@@ -77,8 +72,6 @@ pub struct Tracker {
     running: JoinSet<Done>,
     /// How often a list of each scope has begun.
     listings: BTreeMap<Scope, u64>,
-    /// The scopes that have shown a complete list.
-    listed: BTreeSet<Scope>,
     /// The Jobs that cannot be followed.
     untouchable: BTreeMap<JobId, Untouchable>,
     /// Permits to keep whole objects.
@@ -119,7 +112,6 @@ impl Tracker {
             table: Table::default(),
             running: JoinSet::new(),
             listings: BTreeMap::new(),
-            listed: BTreeSet::new(),
             untouchable: BTreeMap::new(),
             holds: Arc::new(Semaphore::new(MAX_HELD_OBJECTS)),
             mandate,
@@ -136,7 +128,7 @@ impl Tracker {
         stop: CancellationToken,
     ) {
         loop {
-            self.pulse.tick(self.clock);
+            self.pulse.tick();
             self.tell_idle();
             let tick = Instant::now() + TICK;
             let wake = self.table.next_wake().map_or(tick, |moment| self.clock.instant(moment).min(tick));
@@ -237,9 +229,7 @@ impl Tracker {
             }
             Watched::Listed(scope) => {
                 let listing = self.listings.get(&scope).copied().unwrap_or_default();
-                if self.listed.insert(scope.clone()) {
-                    self.pulse.one_more_listed();
-                }
+                self.pulse.has_listed(&scope);
                 self.untouchable.retain(|_, other| other.seen.0 != scope || other.seen.1 == listing);
                 // Deletions that happened while the watch was broken arrive as nothing at all.
                 for id in self.table.unseen(&scope, listing) {

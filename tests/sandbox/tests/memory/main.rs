@@ -1,6 +1,7 @@
 //! The services in memory, with the production worker, under a paused clock.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that meets an impossible value stops there")]
 
+mod liveness;
 mod panics;
 mod play;
 mod poison;
