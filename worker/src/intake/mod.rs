@@ -10,6 +10,7 @@
 
 mod attach;
 mod call;
+mod load;
 mod panicked;
 mod patience;
 mod predecessor;
@@ -34,6 +35,7 @@ use runjob_core::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument, Span, debug, error, field::Empty, info, info_span, warn};
 
+pub use self::load::Load;
 use crate::{
     clock::Clock,
     cluster::Cluster,
@@ -68,6 +70,8 @@ pub struct Intake {
     pub settings: Arc<Settings>,
     /// How many tasks may be taken.
     pub permits: Permits,
+    /// What they take of the memory until they are started.
+    pub load: Arc<Load>,
     /// Keeps taken tasks alive.
     pub heartbeats: Heartbeats,
     /// Answers those that never become a Job.
@@ -133,6 +137,7 @@ impl Intake {
         sign.waiting();
         let ready = async {
             let permit = self.permits.acquire().await;
+            self.load.room().await;
             self.cluster.reachability().restored().await;
             permit
         };
@@ -145,9 +150,10 @@ impl Intake {
         let hold = self.heartbeats.hold(&task.token, &task.source);
         let span = info_span!("task", owner = OwnerKey::of_task(&task.token).short(), job = Empty);
         let intake = self.clone();
+        let input = self.load.count(&task.input);
         let started = async move {
             intake.start_guarded(&task, &hold).await;
-            drop((permit, hold));
+            drop((task, input, permit, hold));
         };
         self.under_way.spawn(started.instrument(span));
     }

@@ -16,9 +16,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
-    capture::{Captured, LogPermits},
+    capture::{Captured, LogPermits, MAX_ROOM},
     look::{Looked, Looks},
-    room::Room,
     table::JobId,
 };
 use crate::{
@@ -26,6 +25,7 @@ use crate::{
     metrics::{self, Metrics},
     replies::{Delivery, Replies},
     retry::{CALLS, Pauses},
+    room::Room,
     settings::Settings,
     sfn::Clients,
 };
@@ -142,7 +142,7 @@ impl Effects {
             settings,
             metrics,
             log_permits: LogPermits::default(),
-            room: Room::default(),
+            room: Room::of(MAX_ROOM),
             looks: Looks::default(),
             replying,
             writing: Semaphore::new(MAX_WRITES),

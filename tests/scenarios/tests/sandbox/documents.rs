@@ -185,8 +185,15 @@ fn the_flags_are_those_of_the_command_line() {
 #[test]
 fn what_refers_to_a_document_finds_it() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
-    let documents =
-        ["README.md", "CONTRIBUTING.md", "docs/contract.md", "docs/usage.md", "docs/design.md", "docs/testing.md"];
+    let documents = [
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/contract.md",
+        "docs/usage.md",
+        "docs/operations.md",
+        "docs/design.md",
+        "docs/testing.md",
+    ];
     for document in documents {
         let path = std::path::Path::new(root).join(document);
         let text = std::fs::read_to_string(&path).unwrap();

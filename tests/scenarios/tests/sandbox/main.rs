@@ -10,6 +10,7 @@ mod events;
 mod gone;
 mod keys;
 mod logs;
+mod operations;
 mod predecessor;
 mod requests;
 mod trouble;
