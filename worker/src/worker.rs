@@ -5,7 +5,11 @@ use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 use anyhow::Context;
 use aws_config::SdkConfig;
 use jiff::Timestamp;
-use runjob_core::{lease::Candidate, names::lease_name, owner::short_hash};
+use runjob_core::{
+    lease::Candidate,
+    names::{Group, lease_name},
+    owner::short_hash,
+};
 use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 use tokio_util::{
     sync::CancellationToken,
@@ -15,7 +19,7 @@ use tracing::{Instrument, info, info_span, warn};
 
 use crate::{
     admin::{self, Health},
-    cluster::{Cluster, LeaseKey, Scope, keep_probing, keep_telling, watch},
+    cluster::{Cluster, LeaseKey, Scope, Watched, keep_probing, keep_telling, watch},
     heartbeat::{Heartbeats, Pace},
     intake::Intake,
     lease::Candidacy,
@@ -112,20 +116,11 @@ impl Worker {
             clock,
         };
         if let Some(admin) = admin {
-            background.spawn(async move {
-                if let Err(error) = axum::serve(admin, admin::router(health)).await {
-                    warn!(%error, "the admin endpoint has ended");
-                }
-            });
+            background.spawn(serve(admin, health));
         }
         background.spawn(keep_probing(cluster.clone()));
         background.spawn(keep_telling(cluster.clone()));
-        let (news, watched) = mpsc::channel(NEWS);
-        for scope in scopes {
-            let span = info_span!("watch", namespace = scope.0.as_deref().unwrap_or("*"));
-            background.spawn(watch(cluster.clone(), scope, group.clone(), news.clone()).instrument(span));
-        }
-        drop(news);
+        let watched = watch_all(&mut background, &cluster, scopes, &group);
 
         let events = cluster.clone();
         let effects = Effects::new(
@@ -190,6 +185,27 @@ impl Worker {
         info!("the worker ends");
         Ok(())
     }
+}
+
+async fn serve(admin: TcpListener, health: Health) {
+    if let Err(error) = axum::serve(admin, admin::router(health)).await {
+        warn!(%error, "the admin endpoint has ended");
+    }
+}
+
+/// Watches every scope in the background, and gives what the watches bring.
+fn watch_all(
+    background: &mut JoinSet<()>,
+    cluster: &Cluster,
+    scopes: Vec<Scope>,
+    group: &Group,
+) -> mpsc::Receiver<Watched> {
+    let (news, watched) = mpsc::channel(NEWS);
+    for scope in scopes {
+        let span = info_span!("watch", namespace = scope.0.as_deref().unwrap_or("*"));
+        background.spawn(watch(cluster.clone(), scope, group.clone(), news.clone()).instrument(span));
+    }
+    watched
 }
 
 /// Polls until the drain, then awaits what is in flight: the polls, and the tasks that they bring.
