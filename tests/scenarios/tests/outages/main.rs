@@ -6,4 +6,5 @@ mod beats;
 mod budgets;
 mod kubernetes;
 mod play;
+mod replicas;
 mod step_functions;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use runjob_sandbox::{
-    kube::{self, Container, Programs, Script, Step},
+    kube::{self, Container, OnTerm, Programs, Script, Step},
     memory::{Fate, LinkedWorker, Memory, Outbound, Service, Traffic, simulate},
     sandbox::Config,
     sfn::{BareTask, Clocks, TaskOutcome},
@@ -58,15 +58,19 @@ pub(crate) fn lasting(name: &str, time: Duration, code: i32) -> JobRequest {
     a_job(name, "").with_main("command", json!([time.as_secs().to_string(), code.to_string()]))
 }
 
+/// What the container was told to do: for how long, with which code it ends, and how long it takes to end once it is asked to.
 fn script(container: &Container) -> Script {
-    let [time, code] = [0, 1].map(|place| container.command[place].parse().unwrap());
-    let code = i32::try_from(code).unwrap();
-    Script::new([
-        Step::print("begun\n"),
-        Step::After(Duration::from_secs(time)),
-        Step::print("done\n"),
-        Step::Exit(code),
-    ])
+    let number = |place: usize| Some(container.command.get(place)?.parse::<u64>().unwrap());
+    let [time, code] = [0, 1].map(|place| number(place).unwrap());
+    let steps =
+        [Step::print("begun\n"), Step::seconds(time), Step::print("done\n"), Step::Exit(i32::try_from(code).unwrap())];
+    let script = Script::new(steps);
+    match number(2) {
+        Some(dying) => {
+            script.on_term(OnTerm::Run(vec![Step::seconds(dying), Step::print("last words\n"), Step::Exit(1)]))
+        }
+        None => script,
+    }
 }
 
 impl Play {
@@ -101,6 +105,30 @@ impl Play {
         let running = kube
             .wait_for(|kube| (kube.list("jobs", None).iter().filter(|job| ready(job)).count() == jobs).then_some(()));
         timeout(PATIENCE, running).await.unwrap();
+    }
+
+    /// Waits until a Job has this condition.
+    pub(crate) async fn condition(&self, job: &str, condition: &str) {
+        let has = |job: &Value| {
+            let conditions = job["status"]["conditions"].as_array();
+            conditions.into_iter().flatten().any(|one| one["type"] == condition && one["status"] == "True")
+        };
+        let kube = self.memory.kube.endpoint();
+        timeout(PATIENCE, kube.wait_for(|kube| kube.get("jobs", "default", job).filter(has))).await.unwrap();
+    }
+
+    /// Who holds the Lease.
+    pub(crate) fn holder(&self) -> Option<String> {
+        let leases = self.memory.kube.endpoint().list("leases.coordination.k8s.io", None);
+        let mut holders = leases.iter().filter_map(|lease| lease["spec"]["holderIdentity"].as_str());
+        holders.find(|holder| !holder.is_empty()).map(ToOwned::to_owned)
+    }
+
+    /// Waits until somebody like this holds the Lease.
+    pub(crate) async fn holder_is(&self, wanted: impl Fn(&str) -> bool) {
+        let kube = self.memory.kube.endpoint();
+        let held = kube.wait_for(|_| self.holder().filter(|holder| wanted(holder)));
+        timeout(PATIENCE, held).await.unwrap();
     }
 
     /// The time since the beginning.
