@@ -21,7 +21,7 @@ use crate::{
     admin::{self, Health},
     cluster::{Cluster, LeaseKey, Scope, Watched, keep_probing, keep_telling, watch},
     heartbeat::{Heartbeats, Pace},
-    intake::Intake,
+    intake::{Intake, Line},
     lease::Candidacy,
     metrics::Metrics,
     permits::Permits,
@@ -90,7 +90,7 @@ impl Worker {
         let scopes = scopes(&settings);
         let (clock, metrics, pulse) =
             (cluster.clock(), Arc::new(Metrics::new(cluster.lost_events())), Arc::new(Pulse::new(scopes.len())));
-        let permits = Permits::new(settings.max_in_flight);
+        let permits = Permits::new(settings.max_in_flight, usize::from(settings.pollers) * clients.activities().len());
         let replies = Replies::new(clients.clone(), metrics.clone(), settings.job_failed_error.clone());
         let pace = Pace { interval: settings.heartbeat_interval, rate: settings.heartbeat_rate };
         let (lost_sender, lost) = mpsc::unbounded_channel();
@@ -156,6 +156,7 @@ impl Worker {
             metrics,
             clock,
             pulse,
+            line: Line::default(),
             under_way: TaskTracker::new(),
             drain: drain.clone(),
         };

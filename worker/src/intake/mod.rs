@@ -10,12 +10,14 @@
 
 mod attach;
 mod call;
+mod line;
 mod patience;
 mod predecessor;
 mod start;
 
 use std::sync::Arc;
 
+pub use line::Line;
 use runjob_core::{
     arn::ActivityArn,
     failure::{ErrorName, TaskFailure},
@@ -67,6 +69,8 @@ pub struct Intake {
     pub clock: Clock,
     /// Knows when the first lists are complete.
     pub pulse: Arc<Pulse>,
+    /// Where tasks wait while the API is in trouble.
+    pub line: Line,
     /// The tasks that were taken and are not started yet.
     pub under_way: TaskTracker,
     /// No new poll starts once this is cancelled. Polls in flight are awaited: the service may already have assigned a task.
@@ -125,7 +129,7 @@ impl Intake {
         self.under_way.spawn(async move { intake.start(task, permit, hold).await }.instrument(span));
     }
 
-    async fn start(self, task: PolledTask, permit: Permit, hold: Hold) {
+    async fn start(self, task: PolledTask, mut permit: Permit, hold: Hold) {
         let request = match self.request(&task.input) {
             Ok(request) => request,
             Err(failure) => {
@@ -136,6 +140,8 @@ impl Intake {
         };
         match request {
             Request::Call(call) => {
+                // How long it takes is its own affair.
+                permit.give_way();
                 if let Some(reply) = self.call(&call, &hold).await {
                     self.answer(&task, reply).await;
                 }
@@ -143,7 +149,7 @@ impl Intake {
             Request::RunJob(run) => {
                 let plan = Plan::new(&run, task.token.clone(), task.source.clone(), &self.group);
                 Span::current().record("job", plan.key.to_string());
-                match self.create(&plan, &hold).await {
+                match self.create(&plan, &hold, &mut permit).await {
                     start::Started::Created => {
                         info!("the Job is created");
                         self.metrics.created(Outcome::Succeeded);
@@ -223,7 +229,8 @@ impl Intake {
     }
 
     /// Keeps the task alive, and counted, until the tracker has seen its Job: the watch may be away for as long as it likes.
-    async fn hand_over(&self, permit: Permit, hold: Hold) {
+    async fn hand_over(&self, mut permit: Permit, hold: Hold) {
+        permit.give_way();
         tokio::select! {
             biased;
             () = hold.followed() => {}
