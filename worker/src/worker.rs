@@ -112,11 +112,7 @@ impl Worker {
             clock,
         };
         if let Some(admin) = admin {
-            background.spawn(async move {
-                if let Err(error) = axum::serve(admin, admin::router(health)).await {
-                    warn!(%error, "the admin endpoint has ended");
-                }
-            });
+            background.spawn(serve(admin, health));
         }
         background.spawn(keep_probing(cluster.clone()));
         background.spawn(keep_telling(cluster.clone()));
@@ -189,6 +185,12 @@ impl Worker {
         }
         info!("the worker ends");
         Ok(())
+    }
+}
+
+async fn serve(admin: TcpListener, health: Health) {
+    if let Err(error) = axum::serve(admin, admin::router(health)).await {
+        warn!(%error, "the admin endpoint has ended");
     }
 }
 
