@@ -21,7 +21,7 @@ use crate::{
     admin::{self, Health},
     cluster::{Cluster, LeaseKey, Scope, Watched, keep_probing, keep_telling, watch},
     heartbeat::{Heartbeats, Pace},
-    intake::Intake,
+    intake::{Intake, Line},
     lease::Candidacy,
     liveness::Liveness,
     metrics::Metrics,
@@ -98,7 +98,7 @@ impl Worker {
         let scopes = scopes(&settings);
         let pulse = Arc::new(Pulse::new(scopes.clone(), liveness.watch_over("the tracker".to_owned())));
         let (clock, metrics) = (cluster.clock(), Arc::new(Metrics::new(cluster.lost_events())));
-        let permits = Permits::new(settings.max_in_flight);
+        let permits = Permits::new(settings.max_in_flight, usize::from(settings.pollers) * clients.activities().len());
         let replies = Replies::new(clients.clone(), metrics.clone(), settings.job_failed_error.clone());
         let pace = Pace { interval: settings.heartbeat_interval, rate: settings.heartbeat_rate };
         let (lost_sender, lost) = mpsc::unbounded_channel();
@@ -166,6 +166,7 @@ impl Worker {
             metrics,
             clock,
             pulse,
+            line: Line::default(),
             under_way: TaskTracker::new(),
             drain: drain.clone(),
         };

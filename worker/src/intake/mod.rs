@@ -10,6 +10,7 @@
 
 mod attach;
 mod call;
+mod line;
 mod load;
 mod panicked;
 mod patience;
@@ -23,6 +24,7 @@ use std::{
 };
 
 use futures::FutureExt;
+pub use line::Line;
 use runjob_core::{
     arn::ActivityArn,
     failure::{ErrorName, TaskFailure},
@@ -82,6 +84,8 @@ pub struct Intake {
     pub clock: Clock,
     /// Knows when the first lists are complete.
     pub pulse: Arc<Pulse>,
+    /// Where tasks wait while the API is in trouble.
+    pub line: Line,
     /// The tasks that were taken and are not started yet.
     pub under_way: TaskTracker,
     /// No new poll starts once this is cancelled. Polls in flight are awaited: the service may already have assigned a task.
@@ -151,15 +155,16 @@ impl Intake {
         let span = info_span!("task", owner = OwnerKey::of_task(&task.token).short(), job = Empty);
         let intake = self.clone();
         let input = self.load.count(&task.input);
+        let mut permit = permit;
         let started = async move {
-            intake.start_guarded(&task, &hold).await;
+            intake.start_guarded(&task, &hold, &mut permit).await;
             drop((task, input, permit, hold));
         };
         self.under_way.spawn(started.instrument(span));
     }
 
     /// Starts a task. `planned` is filled in before a Job of that plan may exist.
-    async fn start(&self, task: &PolledTask, hold: &Hold, planned: &OnceLock<Plan>) {
+    async fn start(&self, task: &PolledTask, hold: &Hold, permit: &mut Permit, planned: &OnceLock<Plan>) {
         let request = match self.request(&task.input) {
             Ok(request) => request,
             Err(failure) => {
@@ -170,6 +175,8 @@ impl Intake {
         };
         match request {
             Request::Call(call) => {
+                // How long it takes is its own affair.
+                permit.give_way();
                 if let Some(reply) = self.call(&call, hold).await {
                     self.answer(task, reply).await;
                 }
@@ -178,16 +185,16 @@ impl Intake {
                 let plan = Plan::new(&run, task.token.clone(), task.source.clone(), &self.group);
                 let plan = planned.get_or_init(|| plan);
                 Span::current().record("job", plan.key.to_string());
-                match self.create(plan, hold).await {
+                match self.create(plan, hold, permit).await {
                     start::Started::Created => {
                         info!("the Job is created");
                         self.metrics.created(Outcome::Succeeded);
-                        self.hand_over(hold).await;
+                        self.hand_over(hold, permit).await;
                     }
                     start::Started::Attached => {
                         info!("the task is attached to the Job of its key");
                         self.metrics.created(Outcome::Attached);
-                        self.hand_over(hold).await;
+                        self.hand_over(hold, permit).await;
                     }
                     start::Started::Failed(failure) => {
                         info!(error = %failure.error, "the Job could not be created");
@@ -258,7 +265,8 @@ impl Intake {
     }
 
     /// Keeps the task alive, and counted, until the tracker has seen its Job: the watch may be away for as long as it likes.
-    async fn hand_over(&self, hold: &Hold) {
+    async fn hand_over(&self, hold: &Hold, permit: &mut Permit) {
+        permit.give_way();
         tokio::select! {
             biased;
             () = hold.followed() => {}

@@ -16,7 +16,7 @@ use runjob_core::{
 use tracing::{error, warn};
 
 use super::Intake;
-use crate::{heartbeat::Hold, retry::CALLS, sfn::PolledTask};
+use crate::{heartbeat::Hold, permits::Permit, retry::CALLS, sfn::PolledTask};
 
 /// Longer than any request to the API server takes: one that was cut off by the panic has arrived by then, or never will.
 const SETTLED: Duration = Duration::from_mins(1);
@@ -32,20 +32,22 @@ enum Heir {
 
 impl Intake {
     /// Starts a task. A panic costs this one task its Job, and nothing else.
-    pub(super) async fn start_guarded(&self, task: &PolledTask, hold: &Hold) {
+    pub(super) async fn start_guarded(&self, task: &PolledTask, hold: &Hold, permit: &mut Permit) {
         let planned = OnceLock::new();
-        if AssertUnwindSafe(self.start(task, hold, &planned)).catch_unwind().await.is_ok() {
+        if AssertUnwindSafe(self.start(task, hold, permit, &planned)).catch_unwind().await.is_ok() {
             return;
         }
         self.metrics.panics.inc();
         error!("the start of a task panicked");
-        if AssertUnwindSafe(self.after_panic(task, hold, planned.get())).catch_unwind().await.is_err() {
+        if AssertUnwindSafe(self.after_panic(task, hold, permit, planned.get())).catch_unwind().await.is_err() {
             self.metrics.panics.inc();
             error!("a task cannot be answered: even that panics; without heartbeats its state ends");
         }
     }
 
-    async fn after_panic(&self, task: &PolledTask, hold: &Hold, planned: Option<&Plan>) {
+    async fn after_panic(&self, task: &PolledTask, hold: &Hold, permit: &mut Permit, planned: Option<&Plan>) {
+        // Whatever it waits for, nobody else has to.
+        permit.give_way();
         let heir = match planned {
             Some(plan) => self.heir(plan, hold).await,
             None => Heir::Worker,
@@ -57,7 +59,7 @@ impl Intake {
                 let failure = TaskFailure::saying(ErrorName::Internal, message);
                 self.answer(task, self.replies.failure(&failure)).await;
             }
-            Heir::Tracker => self.hand_over(hold).await,
+            Heir::Tracker => self.hand_over(hold, permit).await,
         }
     }
 

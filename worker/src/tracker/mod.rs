@@ -133,8 +133,6 @@ impl Tracker {
             let wake = self.table.next_wake().map_or(tick, |moment| self.clock.instant(moment).min(tick));
             // Each is short, and none comes of the others without end: what comes first starves nobody.
             tokio::select! {
-                // What was done frees its Job for what is next; each effect ends once, so the watches come to their turn. A lost
-                // token comes after the watches: a Job's end may have arrived with it, and a finished Job is not deleted.
                 biased;
                 () = stop.cancelled() => break,
                 Ok(()) = self.mandate.role.changed() => self.role_changed(),
