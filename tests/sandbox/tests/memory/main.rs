@@ -1,6 +1,11 @@
 //! The services in memory, with the production worker, under a paused clock.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that meets an impossible value stops there")]
 
+mod liveness;
+mod panics;
+mod play;
+mod poison;
+
 use std::{sync::Arc, time::Duration};
 
 use runjob_sandbox::{
@@ -23,7 +28,12 @@ fn input() -> String {
 }
 
 fn config(seed: u64) -> Config {
-    let script = [Step::print("begun\n"), Step::After(Duration::from_hours(4)), Step::print("done\n")];
+    config_of(seed, Duration::from_hours(4))
+}
+
+/// The Job takes that long.
+fn config_of(seed: u64, work: Duration) -> Config {
+    let script = [Step::print("begun\n"), Step::After(work), Step::print("done\n")];
     let programs = Programs::scripted(move |_| Some(Script::new(script.clone())));
     Config {
         sfn: sfn::Config { seed, ..sfn::Config::default() },
