@@ -19,10 +19,10 @@ const BELIEVED: usize = 10;
 /// Nobody keeps the tasks alive while the wrong worker is there.
 const PATIENT: Clocks = Clocks { timeout: None, heartbeat: None };
 
-/// Fifty Jobs that run, and whose worker has gone.
-async fn running(play: &Play) -> Vec<BareTask> {
+/// Fifty Jobs that run for so long, and whose worker has gone.
+async fn running(play: &Play, time: Duration) -> Vec<BareTask> {
     let first = play.worker("right", &FLAGS);
-    let all = (0..RUNNING).map(|number| lasting(&format!("x-{number}"), minutes(40), 0));
+    let all = (0..RUNNING).map(|number| lasting(&format!("x-{number}"), time, 0));
     let tasks: Vec<_> = all.map(|job| play.task(&job, PATIENT)).collect();
     play.running(RUNNING).await;
     drop(first);
@@ -42,8 +42,12 @@ async fn assert_untouched(play: &Play, tasks: &[BareTask]) {
 }
 
 fn assert_harmless(config: &Config) {
+    assert_harmless_to(minutes(40), config);
+}
+
+fn assert_harmless_to(time: Duration, config: &Config) {
     play(async |play| {
-        let tasks = running(play).await;
+        let tasks = running(play, time).await;
         let elsewhere: Memory = play.memory.elsewhere(config.clone()).unwrap();
         let wrong = play.worker_at(&elsewhere, "wrong", &FLAGS);
         pass(minutes(20)).await;
@@ -61,6 +65,11 @@ fn a_worker_at_an_endpoint_that_knows_none_of_the_tasks_deletes_nothing() {
 }
 
 #[test]
+fn a_worker_at_an_endpoint_that_knows_none_of_the_tasks_takes_none_for_answered() {
+    assert_harmless_to(minutes(10), &Config { seed: 2, ..Config::default() });
+}
+
+#[test]
 fn a_worker_of_another_account_deletes_nothing() {
     assert_harmless(&Config { account: "999999999999".to_owned(), ..Config::default() });
 }
@@ -73,7 +82,7 @@ fn a_worker_of_another_region_deletes_nothing() {
 #[test]
 fn a_service_that_takes_every_task_for_gone_costs_few_jobs() {
     play(async |play| {
-        let tasks = running(play).await;
+        let tasks = running(play, minutes(40)).await;
         let body = "{\"__type\": \"TaskTimedOut\", \"message\": \"not now\"}".to_owned();
         let gone = Effect::Answer { status: StatusCode::BAD_REQUEST, retry_after: None, body };
         play.memory.sfn.faults().plan("SendTaskHeartbeat", gone, u32::MAX);
