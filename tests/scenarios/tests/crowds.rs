@@ -124,7 +124,7 @@ fn heartbeats_of_many_tasks_are_spread_evenly_under_their_rate() {
     for beat in &beats {
         *seconds.entry(beat.at.as_secs()).or_default() += 1;
         if let Some(before) = last.insert(&beat.body, beat.at) {
-            longest = longest.max(beat.at - before);
+            longest = longest.max(beat.at.abs_diff(before));
         }
     }
     assert_eq!(last.len(), TASKS);
