@@ -4,6 +4,7 @@
 
 mod beats;
 mod budgets;
+mod elsewhere;
 mod kubernetes;
 mod play;
 mod replicas;
