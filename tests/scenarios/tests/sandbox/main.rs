@@ -12,6 +12,7 @@ mod gone;
 mod keys;
 mod logs;
 mod operations;
+mod overload;
 mod predecessor;
 mod requests;
 mod trouble;
