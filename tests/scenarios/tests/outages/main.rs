@@ -1,4 +1,4 @@
-//! Services that are away for minutes, and workers that come and go: played in virtual time.
+//! Services that are away for minutes, workers that come and go, or are led to the wrong place: played in virtual time.
 // For clippy: what stands beside a test may stop at an impossible value too.
 #![cfg(test)]
 
