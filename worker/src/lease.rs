@@ -82,7 +82,6 @@ impl Candidacy {
             let until = match self.candidate.next(now, &self.wall()) {
                 Next::Rest(until) => until,
                 next => {
-                    // A renewal that hangs must not outlive the end by more than this.
                     self.carry_out(next, now).await;
                     continue;
                 }
@@ -132,12 +131,12 @@ impl Candidacy {
         };
         match result {
             Ok(()) => self.is_refused = false,
-            Err(Trouble::Outrun) => self.candidate.outrun(),
-            Err(Trouble::Passing(reason)) => {
+            Err(Setback::Outrun) => self.candidate.outrun(),
+            Err(Setback::Passing(reason)) => {
                 debug!(lease = %self.key, reason, "unable to hold the Lease, or to look at it, yet");
                 self.candidate.failed(self.clock.now());
             }
-            Err(Trouble::Refused(reason)) => {
+            Err(Setback::Refused(reason)) => {
                 if !self.is_refused {
                     warn!(lease = %self.key, reason, "the Lease cannot be used: every worker acts as if it were alone");
                 }
@@ -147,13 +146,13 @@ impl Candidacy {
         }
     }
 
-    async fn asked<T>(&self, request: impl Future<Output = Result<T, WriteError>>) -> Result<T, Trouble> {
+    async fn asked<T>(&self, request: impl Future<Output = Result<T, WriteError>>) -> Result<T, Setback> {
         match timeout(self.candidate.patience(), request).await {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(WriteError::Changed)) => Err(Trouble::Outrun),
-            Ok(Err(error @ WriteError::Refused { .. })) => Err(Trouble::Refused(error.to_string())),
-            Ok(Err(error)) => Err(Trouble::Passing(error.to_string())),
-            Err(_) => Err(Trouble::Passing("no answer in time".to_owned())),
+            Ok(Err(WriteError::Changed)) => Err(Setback::Outrun),
+            Ok(Err(error @ WriteError::Refused { .. })) => Err(Setback::Refused(error.to_string())),
+            Ok(Err(error)) => Err(Setback::Passing(error.to_string())),
+            Err(_) => Err(Setback::Passing("no answer in time".to_owned())),
         }
     }
 
@@ -165,7 +164,7 @@ impl Candidacy {
         self.publish();
         match self.asked::<Value>(self.cluster.replace_lease(&self.key, &lease)).await {
             Ok(_) => info!(lease = %self.key, "the Lease is released"),
-            Err(trouble) => debug!(lease = %self.key, ?trouble, "the Lease is not released; it expires"),
+            Err(setback) => debug!(lease = %self.key, ?setback, "the Lease is not released; it expires"),
         }
     }
 
@@ -189,7 +188,7 @@ impl Candidacy {
 
 /// A request about the Lease did not do what it should.
 #[derive(Debug)]
-enum Trouble {
+enum Setback {
     /// Somebody else has written first.
     Outrun,
     /// It may work later.

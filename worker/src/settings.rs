@@ -59,7 +59,7 @@ pub struct Settings {
     #[arg(long, env = "RUNJOB_LEASE_DURATION", value_name = "DURATION", default_value = "15s", value_parser = lease_duration)]
     pub lease_duration: Duration,
 
-    /// How long an unfinished Job with an `IdempotencyKey` is kept for the next attempt once its task is gone.
+    /// How long a Job with an `IdempotencyKey` is kept for the next attempt once its task is gone.
     #[arg(long, env = "RUNJOB_REATTACH_GRACE", value_name = "DURATION", default_value = "2m", value_parser = duration)]
     pub reattach_grace: Duration,
 

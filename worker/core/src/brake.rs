@@ -34,6 +34,11 @@ impl Brake {
         }
     }
 
+    /// Whether a task that was found dead then has to be asked for once more: the brake was on, or was pulled by that death and others.
+    pub fn doubts(&self, death: Moment) -> bool {
+        self.until.is_some_and(|until| death <= until && until.0 <= death.0 + WINDOW + HOLD)
+    }
+
     /// Until when nothing is deleted, if so.
     pub fn holds(&self, now: Moment) -> Option<Moment> {
         self.until.filter(|until| now < *until)
@@ -75,6 +80,15 @@ mod tests {
             brake.died(0, at(minute * 7));
         }
         assert_eq!(brake.holds(at(700)), None);
+    }
+
+    #[test]
+    fn deaths_around_its_pulling_are_doubted_and_no_others() {
+        let mut brake = Brake::default();
+        brake.died(0, at(0));
+        assert!(!brake.doubts(at(0)));
+        (0..11).for_each(|_| brake.died(0, at(100)));
+        assert!(!brake.doubts(at(0)) && brake.doubts(at(40)) && brake.doubts(at(700)) && !brake.doubts(at(701)));
     }
 
     #[test]

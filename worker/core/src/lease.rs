@@ -118,6 +118,15 @@ pub struct Candidate {
     again: Moment,
 }
 
+/// The Lease without a holder.
+fn freed(lease: &Value) -> Value {
+    let mut lease = lease.clone();
+    if let Some(holder) = lease.pointer_mut("/spec/holderIdentity") {
+        *holder = "".into();
+    }
+    lease
+}
+
 /// What stands in a Lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Record {
@@ -176,9 +185,11 @@ impl Candidate {
         }
         match &self.known {
             Known::Nothing => Next::Look,
-            Known::Absent => Next::Create(self.written(&json!({"metadata": {}}), wall)),
+            Known::Absent if self.zeal == Zeal::Eager => Next::Create(self.written(&json!({"metadata": {}}), wall)),
+            // The answer to its release, or to a renewal just before, was lost.
+            Known::Found(lease) if self.is_left_over(lease) => Next::Update(freed(lease)),
             Known::Found(lease) if self.wants(now) => Next::Update(self.written(lease, wall)),
-            Known::Found(_) => {
+            Known::Absent | Known::Found(_) => {
                 self.known = Known::Nothing;
                 self.again = Moment(now.0 + self.duration / LOOKS);
                 Next::Rest(self.again)
@@ -194,18 +205,21 @@ impl Candidate {
             return;
         };
         let record = Record::of(&lease, self.duration);
-        if !record.holder.is_empty() && record.holder != self.identity {
+        let since = self.seen.take().filter(|(seen, _)| *seen == record).map_or(now, |(_, since)| since);
+        let has_expired = now.0.saturating_sub(since.0) >= record.duration;
+        if !record.holder.is_empty() && record.holder != self.identity && !has_expired {
             (self.was_last, self.until) = (false, None);
         }
-        if self.seen.as_ref().is_none_or(|(seen, _)| *seen != record) {
-            self.seen = Some((record, now));
-        }
+        self.seen = Some((record, since));
         self.known = Known::Found(lease);
     }
 
     /// This worker's write was taken. `sent`: when the request went out.
     pub fn wrote(&mut self, lease: Value, sent: Moment, now: Moment) {
         self.looked(Some(lease), now);
+        if self.seen.as_ref().is_none_or(|(record, _)| record.holder != self.identity) {
+            return;
+        }
         (self.until, self.was_last) = (Some(Moment(sent.0 + self.duration)), true);
         self.again = Moment(sent.0 + self.duration / RENEWALS);
     }
@@ -235,12 +249,18 @@ impl Candidate {
         let until = self.until.take();
         self.again = Moment(now.0 + self.duration / LOOKS);
         let known = std::mem::replace(&mut self.known, Known::Nothing);
-        let Known::Found(mut lease) = known else { return None };
-        if until.is_none_or(|until| until <= now) || Record::of(&lease, self.duration).holder != self.identity {
-            return None;
-        }
-        *lease.pointer_mut("/spec/holderIdentity")? = "".into();
-        Some(lease)
+        let Known::Found(lease) = known else { return None };
+        let holds = until.is_some_and(|until| now < until) && self.is_ours(&lease);
+        holds.then(|| freed(&lease))
+    }
+
+    fn is_ours(&self, lease: &Value) -> bool {
+        Record::of(lease, self.duration).holder == self.identity
+    }
+
+    /// Whether the Lease says that this worker holds it, and it has given it up.
+    fn is_left_over(&self, lease: &Value) -> bool {
+        self.zeal == Zeal::Reluctant && self.until.is_none() && self.is_ours(lease)
     }
 
     /// Whether the Lease as it was found is this worker's to take, or to renew.
@@ -396,6 +416,32 @@ mod tests {
     }
 
     #[test]
+    fn a_release_whose_answer_is_lost_is_made_good() {
+        let (mut server, mut one) = (Server::default(), candidate("one"));
+        server.serve(&mut one, at(0));
+        assert!(one.release(at(1)).is_some());
+        // It never arrived.
+        assert_eq!(server.serve(&mut one, at(3)), Role::Adrift);
+        assert_eq!(server.spec()["holderIdentity"], json!(""));
+        // And an absent one is not for a worker that is about to end.
+        server.lease = None;
+        assert_eq!(server.serve(&mut one, at(60)), Role::Adrift);
+        assert_eq!(server.lease, None);
+    }
+
+    #[test]
+    fn where_a_dead_holders_lease_cannot_be_written_everybody_goes_on_acting() {
+        let (mut server, mut one, mut two) = (Server::default(), candidate("one"), candidate("two"));
+        server.serve(&mut one, at(0));
+        server.serve(&mut two, at(0));
+        two.looked(server.lease.clone(), at(16));
+        assert!(matches!(two.next(at(16), ""), Next::Update(_)));
+        two.refused(at(16));
+        two.looked(server.lease.clone(), at(21));
+        assert_eq!(two.role(at(21)), Role::Leading { until: at(31) });
+    }
+
+    #[test]
     fn whoever_does_not_hold_the_lease_cannot_release_it() {
         let (mut server, mut one, mut two) = (Server::default(), candidate("one"), candidate("two"));
         server.serve(&mut one, at(0));
@@ -447,11 +493,11 @@ mod tests {
 
     #[test]
     fn what_may_be_begun_depends_on_the_role() {
-        let (report, capture) = (Effect::Report(Verdict::Succeeded), Effect::Delete);
+        let (report, delete) = (Effect::Report(Verdict::Succeeded), Effect::Delete);
         let leading = Role::Leading { until: at(10) };
         let finishing = Role::Finishing { until: at(10) };
-        assert!(leading.allows(&capture, at(9)) && !leading.allows(&capture, at(10)));
-        assert!(finishing.allows(&report, at(9)) && !finishing.allows(&capture, at(9)));
+        assert!(leading.allows(&delete, at(9)) && !leading.allows(&delete, at(10)));
+        assert!(finishing.allows(&report, at(9)) && !finishing.allows(&delete, at(9)));
         assert!(!Role::Following.allows(&report, at(0)) && !Role::Adrift.allows(&report, at(0)));
     }
 }

@@ -9,7 +9,13 @@
 
 mod table;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use runjob_core::{arn::ActivityArn, lease::Role, progress::Moment, token::TaskToken};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -23,6 +29,8 @@ use crate::{clock::Clock, metrics::Metrics, sfn::Clients};
 pub struct Heartbeats {
     commands: mpsc::UnboundedSender<Command>,
     brake: watch::Receiver<Option<Moment>>,
+    /// How many holds there were.
+    holds: Arc<AtomicU64>,
 }
 
 /// A task with a watched Job that nobody waits for any more.
@@ -62,6 +70,7 @@ pub enum Verdict {
 #[must_use = "the task is not heartbeated any more once this is dropped"]
 pub struct Hold {
     token: TaskToken,
+    number: u64,
     signals: Signals,
     commands: mpsc::UnboundedSender<Command>,
 }
@@ -84,8 +93,8 @@ pub struct Pace {
 
 #[derive(Debug)]
 enum Command {
-    Hold { token: TaskToken, source: ActivityArn, signals: Signals },
-    Release(TaskToken),
+    Hold { token: TaskToken, source: ActivityArn, number: u64, signals: Signals },
+    Release { token: TaskToken, number: u64 },
     Follow { token: TaskToken, source: ActivityArn },
     Ask { token: TaskToken, source: ActivityArn, question: Question },
     Reconsider { token: TaskToken, source: ActivityArn },
@@ -108,14 +117,14 @@ impl Heartbeats {
         let (commands, received) = mpsc::unbounded_channel();
         let (pulled, brake) = watch::channel(None);
         let table = Table::new(clients, metrics, pace, clock, lost, pulled);
-        (Self { commands, brake }, table.run(received, role))
+        (Self { commands, brake, holds: Arc::default() }, table.run(received, role))
     }
 
     /// Keeps a task alive that was polled just now.
     pub fn hold(&self, token: &TaskToken, source: &ActivityArn) -> Hold {
-        let signals = Signals::default();
-        self.tell(Command::Hold { token: token.clone(), source: source.clone(), signals: signals.clone() });
-        Hold { token: token.clone(), signals, commands: self.commands.clone() }
+        let (signals, number) = (Signals::default(), self.holds.fetch_add(1, Ordering::Relaxed));
+        self.tell(Command::Hold { token: token.clone(), source: source.clone(), number, signals: signals.clone() });
+        Hold { token: token.clone(), number, signals, commands: self.commands.clone() }
     }
 
     /// Keeps a task alive whose Job is watched, as long as that is this worker's to do, until [`Heartbeats::stop`].
@@ -172,6 +181,6 @@ impl Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        let _ = self.commands.send(Command::Release(self.token.clone()));
+        let _ = self.commands.send(Command::Release { token: self.token.clone(), number: self.number });
     }
 }

@@ -36,7 +36,8 @@ struct Beat {
     /// Whether it was found to be gone before, and doubted: the brake has counted it already.
     counted: bool,
     in_trouble: bool,
-    hold: Option<Signals>,
+    /// Those who hold the task, by number: a task may be delivered twice.
+    holds: Vec<(u64, Signals)>,
     /// To be answered by the next beat that goes out: one under way may be older than what is asked.
     questions: Vec<Question>,
 }
@@ -50,6 +51,13 @@ enum State {
     UnderWay,
     /// Another worker beats it.
     Resting,
+}
+
+/// How a task was found to be gone.
+#[derive(Debug, Clone, Copy)]
+struct Death {
+    trust: Trust,
+    at: Moment,
 }
 
 /// A beat that went out, and what came of it.
@@ -74,10 +82,10 @@ pub(super) struct Table {
     beats: BTreeMap<TaskToken, Beat>,
     /// Followed tasks that were found to be gone, until the tracker is done with their Jobs. It was proven once; another
     /// heartbeat might not prove it again, unless it is known whether the token was ever accepted.
-    gone: HashMap<TaskToken, Trust>,
+    gone: HashMap<TaskToken, Death>,
     schedule: BTreeMap<Due, TaskToken>,
     number: u64,
-    last_sent: Instant,
+    last_slot: Instant,
     /// Whether the tasks of watched Jobs are this worker's to beat.
     role: Role,
     brake: Brake,
@@ -95,7 +103,7 @@ impl Beat {
             followed: false,
             counted: false,
             in_trouble: false,
-            hold: None,
+            holds: Vec::new(),
             questions: Vec::new(),
         }
     }
@@ -107,7 +115,7 @@ impl Beat {
 
     /// Whether it is this worker's to beat, whatever its role.
     fn is_own(&self) -> bool {
-        self.hold.is_some() || !self.questions.is_empty()
+        !self.holds.is_empty() || !self.questions.is_empty()
     }
 }
 
@@ -131,7 +139,7 @@ impl Table {
             gone: HashMap::new(),
             schedule: BTreeMap::new(),
             number: 0,
-            last_sent: Instant::now(),
+            last_slot: Instant::now(),
             role: Role::Following,
             brake: Brake::default(),
             pulled,
@@ -159,7 +167,7 @@ impl Table {
                         let (clients, source) = (self.clients.clone(), beat.source.clone());
                         let questions = std::mem::take(&mut beat.questions);
                         beat.state = State::UnderWay;
-                        self.last_sent = Instant::now();
+                        self.last_slot = self.slot_of_beat_sent(next);
                         sent.spawn(async move {
                             let result = clients.heartbeat(&source, &token).await;
                             Sent { token, questions, result }
@@ -173,7 +181,15 @@ impl Table {
     /// When the next beat is to go out: when it is due, but not too soon after the last.
     fn next_slot(&self) -> Option<Instant> {
         let ((due, _), _) = self.schedule.first_key_value()?;
-        Some((*due).max(self.last_sent + self.tempo.gap(self.clock.now())))
+        Some((*due).max(self.last_slot + self.tempo.gap(self.clock.now())))
+    }
+
+    /// The slot that counts for a beat that goes out now: the one that it was to go out in, since timers are late by up to a
+    /// millisecond. What is late by more than a gap is not made up for.
+    fn slot_of_beat_sent(&self, planned: Option<Instant>) -> Instant {
+        let now = Instant::now();
+        let earliest = now.checked_sub(self.tempo.gap(self.clock.now())).unwrap_or(now);
+        planned.map_or(now, |planned| planned.max(earliest))
     }
 
     /// A worker that takes over beats everything at once: nobody may have for a while.
@@ -194,26 +210,28 @@ impl Table {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Hold { token, source, signals } => {
-                self.remove(&token);
-                self.beats.insert(token.clone(), Beat { hold: Some(signals), ..Beat::new(source) });
-                let interval = self.interval();
-                self.plan(&token, interval);
+            Command::Hold { token, source, number, signals } => {
+                let interval = self.planned_interval();
+                let beat = self.beats.entry(token.clone()).or_insert_with(|| Beat::new(source));
+                if beat.followed {
+                    signals.followed.cancel();
+                }
+                beat.holds.push((number, signals));
+                if beat.state == State::Resting {
+                    self.plan(&token, interval);
+                }
             }
-            Command::Release(token) => {
+            Command::Release { token, number } => {
                 if let Some(beat) = self.beats.get_mut(&token) {
-                    beat.hold = None;
+                    beat.holds.retain(|(other, _)| *other != number);
                     self.put_to_rest(&token);
                 }
             }
             Command::Follow { token, source } => self.follow(token, source),
             Command::Ask { token, source, question } => self.ask(&token, source, question),
             Command::Reconsider { token, source } => {
-                if let Some(trust) = self.gone.remove(&token) {
-                    self.alive += usize::from(trust == Trust::Proven);
-                    let beat = Beat { trust, followed: true, counted: true, ..Beat::new(source) };
-                    self.beats.insert(token.clone(), beat);
-                    self.plan(&token, Duration::ZERO);
+                if let Some(death) = self.gone.remove(&token) {
+                    self.reconsider(&token, source, death);
                 }
             }
             Command::Stop(token) => {
@@ -223,14 +241,20 @@ impl Table {
         }
     }
 
+    /// A followed task that was found to be gone counts as alive until it was asked for once more.
+    fn reconsider(&mut self, token: &TaskToken, source: ActivityArn, death: Death) {
+        self.alive += usize::from(death.trust == Trust::Proven);
+        let beat = Beat { trust: death.trust, followed: true, counted: true, ..Beat::new(source) };
+        self.beats.insert(token.clone(), beat);
+        self.plan(token, Duration::ZERO);
+    }
+
     fn follow(&mut self, token: TaskToken, source: ActivityArn) {
-        if let Some(trust) = self.gone.get(&token) {
-            self.lose(token, *trust);
+        if let Some(death) = self.gone.get(&token) {
+            self.lose(token, death.trust);
         } else if let Some(beat) = self.beats.get_mut(&token) {
             beat.followed = true;
-            if let Some(signals) = &beat.hold {
-                signals.followed.cancel();
-            }
+            beat.holds.iter().for_each(|(_, signals)| signals.followed.cancel());
         } else {
             self.beats.insert(token.clone(), Beat { followed: true, ..Beat::new(source) });
             if self.role.beats() {
@@ -241,9 +265,16 @@ impl Table {
     }
 
     fn ask(&mut self, token: &TaskToken, source: ActivityArn, question: Question) {
-        if self.gone.contains_key(token) {
-            reply(vec![question], Verdict::Gone);
-            return;
+        match self.gone.get(token).copied() {
+            Some(death) if self.brake.doubts(death.at) => {
+                self.gone.remove(token);
+                self.reconsider(token, source.clone(), death);
+            }
+            Some(_) => {
+                reply(vec![question], Verdict::Gone);
+                return;
+            }
+            None => {}
         }
         let beat = self.beats.entry(token.clone()).or_insert_with(|| Beat::new(source));
         beat.questions.push(question);
@@ -255,7 +286,8 @@ impl Table {
 
     fn answered(&mut self, sent: Sent) {
         let Sent { token, mut questions, result } = sent;
-        let interval = self.interval();
+        self.tell_interval();
+        let interval = self.planned_interval();
         let Some(beat) = self.beats.get_mut(&token) else { return };
         let (outcome, verdict, pause) = match result {
             Ok(()) => {
@@ -287,7 +319,7 @@ impl Table {
                     if !counted {
                         self.count_death();
                     }
-                    self.gone.insert(token.clone(), trust);
+                    self.gone.insert(token.clone(), Death { trust, at: self.clock.now() });
                     self.lose(token, trust);
                 }
                 reply(questions, Verdict::Gone);
@@ -372,19 +404,25 @@ impl Table {
         if let Some(beat) = self.beats.remove(token) {
             self.alive -= usize::from(beat.trust == Trust::Proven);
             self.unschedule(beat.state);
-            if let Some(signals) = beat.hold {
-                signals.gone.cancel();
-            }
+            beat.holds.iter().for_each(|(_, signals)| signals.gone.cancel());
         }
     }
 
-    /// The interval that the rate allows with so many tasks.
-    fn interval(&self) -> Duration {
+    /// The interval that the rate allows with so many tasks, as it is planned. Throttling only delays what is planned, in its order:
+    /// beats that were planned for a slower tempo would come too late when it is over.
+    fn planned_interval(&self) -> Duration {
+        self.pace.interval.max(Duration::from_secs(1) / self.pace.rate * self.tasks())
+    }
+
+    /// The same as things are, for whoever looks at the metrics.
+    fn tell_interval(&self) {
+        let stretched = self.tempo.gap(self.clock.now()) * self.tasks();
+        self.metrics.beating_every(self.pace.interval.max(stretched));
+    }
+
+    fn tasks(&self) -> u32 {
         let tasks = if self.role.beats() { self.beats.len() } else { self.schedule.len() };
-        let tasks = u32::try_from(tasks).unwrap_or(u32::MAX);
-        let interval = self.pace.interval.max(self.tempo.gap(self.clock.now()) * tasks);
-        self.metrics.beating_every(interval);
-        interval
+        u32::try_from(tasks).unwrap_or(u32::MAX)
     }
 }
 

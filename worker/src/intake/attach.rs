@@ -15,7 +15,7 @@ use runjob_core::{
 
 use super::{
     Intake,
-    start::{Attempt, Existence, Later, Started, Trouble, later},
+    start::{Attempt, Concerns, Existence, Later, Started},
 };
 use crate::{
     cluster::{Exchanged, WriteError},
@@ -61,7 +61,7 @@ impl Intake {
         match error {
             // It has ended, or was deleted, or another attempt was faster.
             WriteError::Changed => undecided(plan, &Conflict::Awaited),
-            WriteError::Unreachable(unreachable) => later(&unreachable, Existence::TakenOver),
+            WriteError::Unreachable(unreachable) => self.later(&unreachable, Existence::TakenOver),
             WriteError::Passing { after, .. } => {
                 let failure = Conflict::Unwritable(error.to_string()).failure(&plan.key);
                 Attempt::Later(Later {
@@ -69,7 +69,7 @@ impl Intake {
                     after,
                     failure,
                     existence: Existence::TakenOver,
-                    trouble: Trouble::Own,
+                    concerns: Concerns::ThisTask,
                 })
             }
             WriteError::Refused { .. } => {
@@ -87,7 +87,7 @@ fn undecided(plan: &Plan, conflict: &Conflict) -> Attempt {
         after: None,
         failure,
         existence: Existence::Impossible,
-        trouble: Trouble::Own,
+        concerns: Concerns::ThisTask,
     })
 }
 

@@ -25,8 +25,12 @@ impl Intake {
         let mut pauses = CALLS.pauses();
         let mut patience = Patience::new();
         loop {
-            // Closed only when the worker ends.
-            let turn = self.load.calls.acquire().await.ok();
+            let turn = tokio::select! {
+                biased;
+                () = hold.gone() => return None,
+                // Closed only when the worker ends.
+                turn = self.load.calls.acquire() => turn.ok(),
+            };
             let result = self.cluster.call(call).await;
             let (limit, after) = match &result {
                 Ok(exchanged) => (patience_with(call, exchanged.answer.status), exchanged.retry_after),

@@ -20,16 +20,17 @@ impl Patience {
     /// Whether the patience with this kind of trouble lasts beyond the next pause. Trouble of another kind begins a clock of its
     /// own: an API server that comes back from an outage may answer 401 for a moment.
     pub(super) fn lasts(&mut self, limit: Duration, pause: Duration) -> bool {
-        Instant::now() + pause <= self.end(limit)
-    }
-
-    /// When the patience with this kind of trouble ends.
-    pub(super) fn end(&mut self, limit: Duration) -> Instant {
+        let now = Instant::now();
         let begun = match self.kind {
             Some((same, begun)) if same == limit => begun,
-            _ => self.kind.insert((limit, Instant::now())).1,
+            _ => self.kind.insert((limit, now)).1,
         };
-        (begun + limit).min(self.since + PATIENCE)
+        now + pause <= (begun + limit).min(self.all())
+    }
+
+    /// When all patience ends.
+    pub(super) fn all(&self) -> Instant {
+        self.since + PATIENCE
     }
 }
 

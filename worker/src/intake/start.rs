@@ -9,12 +9,13 @@ use runjob_core::{
     plan::{Plan, Relation},
     refusal::{PATIENCE, Refusal, meets_everybody},
 };
-use tokio::time::{timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::warn;
 
 use super::{
     Intake,
     attach::verify_taken_over,
+    line::Place,
     patience::Patience,
     predecessor::{Predecessor, Succession},
 };
@@ -59,16 +60,16 @@ pub(super) struct Later {
     /// Whether the Job may exist all the same, as this task's.
     pub(super) existence: Existence,
     /// Whether others have the same trouble.
-    pub(super) trouble: Trouble,
+    pub(super) concerns: Concerns,
 }
 
 /// Whom it is that a trouble meets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(super) enum Concerns {
     /// Every task: the API is away, or throttles.
-    Everybodys,
+    Everybody,
     /// This task, or those of its namespace: others may be started meanwhile.
-    Own,
+    ThisTask,
 }
 
 /// Whether an attempt without success may have made the task's Job all the same.
@@ -87,39 +88,55 @@ impl Intake {
         let mut pauses = CALLS.pauses();
         let mut patience = Patience::new();
         let mut existence = Existence::Impossible;
-        // Whoever has waited that long in vain has one attempt of its own.
-        let mut first = timeout(PATIENCE, self.line.behind_others()).await.unwrap_or_default();
+        let (mut place, mut not_before) = (None, Instant::now());
         loop {
+            let end = patience.all();
+            let turn = async {
+                let taken = match place.take() {
+                    Some(kept) => Some(kept),
+                    // Whoever has waited that long in vain has one attempt of its own.
+                    None => timeout_at(end, self.line.place()).await.ok(),
+                };
+                sleep_until(not_before).await;
+                taken
+            };
+            // Only between attempts: a request under way may create the Job, and then the tracker has to know.
+            let taken = tokio::select! {
+                biased;
+                // The watch shows it: it was created.
+                () = hold.followed() => return Started::Created,
+                () = hold.gone() => return Started::NobodyWaits,
+                taken = turn => taken,
+            };
             let attempt = match existence {
                 Existence::Impossible => self.attempt(plan, existence, hold).await,
                 Existence::Created | Existence::TakenOver => self.find_or_attempt(plan, existence, hold).await,
             };
             let later = match attempt {
-                Attempt::Done(started) => return started,
+                Attempt::Done(started) => {
+                    taken.iter().for_each(Place::went_well);
+                    return started;
+                }
                 Attempt::Later(later) => later,
             };
+            match later.concerns {
+                Concerns::ThisTask => {
+                    taken.iter().for_each(Place::went_well);
+                    permit.give_way();
+                }
+                Concerns::Everybody => place = taken.and_then(Place::in_trouble),
+            }
             existence = existence.max(later.existence);
             let pause = pauses.next(later.after);
             if !patience.lasts(later.patience, pause) {
                 return Started::Failed(later.failure);
             }
             warn!(error = %later.failure.error, cause = %later.failure.message(), "unable to create the Job yet");
-            let (pause, end) = (tokio::time::sleep(pause), patience.end(later.patience));
-            let turn = async {
-                match (later.trouble, first.take()) {
-                    (Trouble::Everybodys, None) => first = timeout_at(end, self.line.first()).await.ok(),
-                    (Trouble::Everybodys, kept) => first = kept,
-                    (Trouble::Own, _) => permit.give_way(),
-                }
-                pause.await;
-            };
-            // Only between attempts: a request under way may create the Job, and then the tracker has to know.
-            tokio::select! {
-                biased;
-                // The watch shows it: it was created.
-                () = hold.followed() => return Started::Created,
-                () = hold.gone() => return Started::NobodyWaits,
-                () = turn => {}
+            not_before = Instant::now() + pause;
+            if later.concerns == Concerns::Everybody && place.is_none() {
+                // Whoever is before it in the line finds out when the trouble is over.
+                pauses.reset();
+                not_before = Instant::now();
             }
         }
     }
@@ -127,7 +144,7 @@ impl Intake {
     async fn attempt(&self, plan: &Plan, existence: Existence, hold: &Hold) -> Attempt {
         let exchanged = match self.cluster.create(plan).await {
             Ok(exchanged) => exchanged,
-            Err(unreachable) => return later(&unreachable, Existence::Created),
+            Err(unreachable) => return self.later(&unreachable, Existence::Created),
         };
         match Refusal::of(&exchanged.answer) {
             None => self.verify(plan, &exchanged).await,
@@ -169,7 +186,7 @@ impl Intake {
                         .to_owned(),
                 ),
                 existence,
-                trouble: Trouble::Everybodys,
+                concerns: Concerns::ThisTask,
             }),
         }
     }
@@ -178,7 +195,7 @@ impl Intake {
     async fn find(&self, plan: &Plan, existence: Existence) -> Found {
         let found = match self.cluster.get(&plan.key).await {
             Ok(found) => found,
-            Err(unreachable) => return Found::Decided(later(&unreachable, existence)),
+            Err(unreachable) => return Found::Decided(self.later(&unreachable, existence)),
         };
         if found.answer.status == 404 {
             return Found::Nothing;
@@ -250,6 +267,19 @@ impl Intake {
             tokio::time::sleep(pause).await;
         }
     }
+
+    /// There was no answer to a request. `done`: what it may have done.
+    pub(super) fn later(&self, unreachable: &Unreachable, done: Existence) -> Attempt {
+        let failure = TaskFailure::saying(ErrorName::ClusterUnreachable, unreachable.to_string());
+        let existence = match unreachable.delivery {
+            Delivery::NotSent => Existence::Impossible,
+            Delivery::Unknown | Delivery::AnswerTooLong(_) => done,
+        };
+        // An answer that does not come may be held up by a webhook of this Job's namespace.
+        let is_everybodys = unreachable.delivery == Delivery::NotSent || self.cluster.reachability().is_lost();
+        let concerns = if is_everybodys { Concerns::Everybody } else { Concerns::ThisTask };
+        Attempt::Later(Later { patience: PATIENCE, after: None, failure, existence, concerns })
+    }
 }
 
 /// What a look at the planned name has shown.
@@ -276,8 +306,8 @@ impl Succession {
             Self::Refused => return Attempt::Done(Started::Failed(conflict)),
             Self::NobodyWaits => return Attempt::Done(Started::NobodyWaits),
         };
-        let (existence, trouble) = (Existence::Impossible, Trouble::Own);
-        Attempt::Later(Later { patience, after, failure: conflict, existence, trouble })
+        let (existence, concerns) = (Existence::Impossible, Concerns::ThisTask);
+        Attempt::Later(Later { patience, after, failure: conflict, existence, concerns })
     }
 }
 
@@ -287,16 +317,6 @@ fn refused(refusal: Refusal, exchanged: &Exchanged) -> Attempt {
     let patience = if refusal == Refusal::BeingDeleted { GOING_PATIENCE } else { patience };
     // A server error may come after the Job was stored; every other refusal comes instead of it.
     let existence = if exchanged.answer.status >= 500 { Existence::Created } else { Existence::Impossible };
-    let trouble = if meets_everybody(exchanged.answer.status) { Trouble::Everybodys } else { Trouble::Own };
-    Attempt::Later(Later { patience, after: exchanged.retry_after, failure, existence, trouble })
-}
-
-/// There was no answer to a request. `done`: what it may have done.
-pub(super) fn later(unreachable: &Unreachable, done: Existence) -> Attempt {
-    let failure = TaskFailure::saying(ErrorName::ClusterUnreachable, unreachable.to_string());
-    let existence = match unreachable.delivery {
-        Delivery::NotSent => Existence::Impossible,
-        Delivery::Unknown | Delivery::AnswerTooLong(_) => done,
-    };
-    Attempt::Later(Later { patience: PATIENCE, after: None, failure, existence, trouble: Trouble::Everybodys })
+    let concerns = if meets_everybody(exchanged.answer.status) { Concerns::Everybody } else { Concerns::ThisTask };
+    Attempt::Later(Later { patience, after: exchanged.retry_after, failure, existence, concerns })
 }

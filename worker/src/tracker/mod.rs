@@ -197,15 +197,16 @@ impl Tracker {
         self.mandate.idle.send_if_modified(|before| std::mem::replace(before, idle) != idle);
     }
 
+    /// Whatever was held back in the role before is looked at anew: it may be begun now, or may be let go of.
     fn role_changed(&mut self) {
         let role = *self.mandate.role.borrow_and_update();
-        if !role.acts() {
-            return;
-        }
         if std::mem::take(&mut self.held_back) {
             for id in self.table.ids() {
                 self.step(&id);
             }
+        }
+        if !role.acts() {
+            return;
         }
         let untold = self.untouchable.values_mut().filter_map(|untouchable| untouchable.untold.take());
         for view in untold.collect::<Vec<_>>() {
@@ -339,24 +340,27 @@ impl Tracker {
                 return;
             }
             Decision::Do(effect) if !role.allows(&effect, now) => {
-                self.hold_back(id, &effect, role);
+                self.hold_back(id, role);
                 return;
             }
-            Decision::Do(Effect::Delete) => match self.heartbeats.deletions_stopped(now) {
-                Some(until) => {
-                    entry.doubted = true;
-                    self.table.wake_at(id, until);
-                    return;
+            // Whatever ends a task that was not answered takes it from whoever may wait for it.
+            Decision::Do(effect @ (Effect::Delete | Effect::Settle)) if entry.progress.reply != Stage::Done => {
+                match self.heartbeats.deletions_stopped(now) {
+                    Some(until) => {
+                        entry.doubted = true;
+                        self.table.wake_at(id, until);
+                        return;
+                    }
+                    None if entry.doubted => {
+                        // Is it really gone? Until that is known it counts as alive.
+                        entry.doubted = false;
+                        entry.progress.token = TokenState::Alive;
+                        self.heartbeats.reconsider(&entry.stamp.token, &entry.stamp.source);
+                        return;
+                    }
+                    None => effect,
                 }
-                None if entry.doubted => {
-                    // Is it really gone? Until that is known it counts as alive.
-                    entry.doubted = false;
-                    entry.progress.token = TokenState::Alive;
-                    self.heartbeats.reconsider(&entry.stamp.token, &entry.stamp.source);
-                    return;
-                }
-                None => Effect::Delete,
-            },
+            }
             Decision::Do(effect) => effect,
         };
         entry.begin(&effect);
@@ -376,10 +380,10 @@ impl Tracker {
     }
 
     /// Another worker acts, as a rule. What is due here is begun if this one takes over.
-    fn hold_back(&mut self, id: &JobId, effect: &Effect, role: Role) {
+    fn hold_back(&mut self, id: &JobId, role: Role) {
         self.held_back = true;
         let Some(entry) = self.table.get_mut(id) else { return };
-        if *effect != Effect::Confirm || role != Role::Following {
+        if !matches!(entry.progress.presence, Presence::Missing | Presence::Gone) || role != Role::Following {
             return;
         }
         // The worker that acts has seen it go as well, and has had its time to find out why.

@@ -225,10 +225,11 @@ impl Entry {
         if let (Delivery::Accepted, Some(ended)) = (delivery, self.ended) {
             metrics.completed(ended.elapsed());
         }
-        if delivery == Delivery::NotOurs && (!self.view.phase.is_final() || self.is_of_key()) {
-            // Nobody waits for a Job that still runs, or that the next attempt asks for: its token has died, that is all.
+        if delivery == Delivery::NotOurs {
+            // Its task was answered before, or has died. That is no more than a heartbeat would say.
             self.progress.reply = Stage::Again(keep.now);
-            self.lost(Trust::Proven, keep);
+            self.progress.capture = Stage::Open;
+            self.lost(Trust::Unproven, keep);
         }
     }
 
