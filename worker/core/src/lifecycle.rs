@@ -100,6 +100,7 @@ pub fn step(view: &JobView, stamp: &Stamp, progress: &Progress, now: Moment) -> 
     }
     match progress.presence {
         Presence::Missing if progress.settle == Stage::Done => return Decision::Forget,
+        Presence::Missing if progress.confirm_at > now => return Decision::Wait(Some(progress.confirm_at)),
         Presence::Missing => return Decision::Do(Effect::Confirm),
         Presence::Confirming => return Decision::Wait(None),
         Presence::Gone if progress.token == TokenState::Gone => return Decision::Forget,
@@ -256,7 +257,8 @@ mod tests {
         failure::JobError,
         fixtures::{JobBuilder, a_job, a_stamp},
         pending::{FIRST_LOOK, Pending},
-        progress::CaptureAfterPanic,
+        progress::{CaptureAfterPanic, Confirmation},
+        refusal::PATIENCE,
     };
 
     const NOW: Moment = Moment(Duration::from_secs(1000));
@@ -406,6 +408,22 @@ mod tests {
     }
 
     #[test]
+    fn a_missing_job_that_may_not_be_asked_for_counts_as_gone_after_a_while() {
+        let again = Moment(NOW.0 + Duration::from_mins(5));
+        let mut progress = Progress { presence: Presence::Confirming, ..Progress::default() };
+        progress.confirmed(Confirmation::Forbidden, NOW, again);
+        assert_eq!(decide(&a_job(), progress), Decision::Wait(Some(again)));
+        assert_eq!(step(&a_job().view(), &a_stamp(), &progress, again), Decision::Do(Effect::Confirm));
+        let mut later = progress;
+        later.confirmed(Confirmation::Forbidden, Moment(NOW.0 + PATIENCE), again);
+        assert_eq!(later.presence, Presence::Gone);
+        // Seen in between, it is as if nothing had been.
+        progress.confirmed(Confirmation::There, again, again);
+        progress.confirmed(Confirmation::Forbidden, Moment(NOW.0 + PATIENCE), again);
+        assert_eq!(progress.presence, Presence::Missing);
+    }
+
+    #[test]
     fn a_job_that_was_complete_before_it_was_deleted_has_succeeded() {
         let gone = Progress { presence: Presence::Gone, ..Progress::default() };
         assert_eq!(decide(&a_job().complete(), gone), Decision::Do(Effect::Report(Verdict::Succeeded)));
@@ -549,6 +567,10 @@ mod tests {
         ]
     }
 
+    fn a_moment() -> impl Strategy<Value = Moment> {
+        prop_oneof![Just(Moment::default()), Just(NOW), Just(Moment(NOW.0 * 2))]
+    }
+
     prop_compose! {
         fn a_progress()(
             presence in prop_oneof![
@@ -556,13 +578,17 @@ mod tests {
             ],
             token in prop_oneof![Just(TokenState::Alive), Just(TokenState::Gone)],
             (capture, reply, settle, deletion) in (a_stage(), a_stage(), a_stage(), a_stage()),
-            kept_until in prop_oneof![Just(Moment::default()), Just(NOW), Just(Moment(NOW.0 * 2))],
+            [kept_until, confirm_at] in [a_moment(), a_moment()],
             deleting_since in prop_oneof![Just(None), Just(Some(EARLIER)), Just(Some(NOW))],
             pending in prop_oneof![Just(None), Just(Some(Pending::since(NOW, 0, None))), Just(Some(stuck(Course::Fail))), Just(Some(stuck(Course::Tell)))],
             verdict in prop_oneof![Just(None), Just(Some(Verdict::Failed)), Just(Some(Verdict::Stuck))],
             panics in prop_oneof![Just(Panics::None), Just(Panics::Once), Just(Panics::Twice), Just(Panics::TooMany)],
         ) -> Progress {
-            Progress { presence, token, capture, reply, settle, deletion, kept_until, deleting_since, pending, verdict, panics }
+            let forbidden_since = None;
+            Progress {
+                presence, confirm_at, forbidden_since, token, capture, reply, settle, deletion, kept_until, deleting_since, pending,
+                verdict, panics,
+            }
         }
     }
 

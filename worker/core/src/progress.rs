@@ -6,6 +6,7 @@ use crate::{
     job::{JobView, Phase, Readiness},
     lifecycle::Verdict,
     pending::Pending,
+    refusal::PATIENCE,
 };
 
 /// A moment, as the time since some fixed start. The shell decides which.
@@ -17,6 +18,10 @@ pub struct Moment(pub Duration);
 pub struct Progress {
     /// Whether the Job is there.
     pub presence: Presence,
+    /// Not before this is a missing Job asked for again.
+    pub confirm_at: Moment,
+    /// Since when a missing Job may not be asked for.
+    pub forbidden_since: Option<Moment>,
     /// Whether the task still waits.
     pub token: TokenState,
     /// The pods and their logs.
@@ -101,6 +106,27 @@ impl Progress {
         CaptureAfterPanic::Lost
     }
 
+    /// Takes in what asking for a missing Job has shown. `again`: when to ask again, if that decides nothing.
+    pub fn confirmed(&mut self, shown: Confirmation, now: Moment, again: Moment) {
+        let forbidden_since = match shown {
+            Confirmation::Forbidden => Some(self.forbidden_since.unwrap_or(now)),
+            Confirmation::There | Confirmation::Gone | Confirmation::Undecided => None,
+        };
+        self.forbidden_since = forbidden_since;
+        self.presence = match shown {
+            Confirmation::There => Presence::Seen,
+            Confirmation::Gone => Presence::Gone,
+            // A namespace takes its Jobs and the right to read them with it: what the watch said is all that will ever be said.
+            Confirmation::Forbidden if forbidden_since.is_some_and(|since| since.0 + PATIENCE <= now.0) => {
+                Presence::Gone
+            }
+            Confirmation::Forbidden | Confirmation::Undecided => {
+                self.confirm_at = again;
+                Presence::Missing
+            }
+        };
+    }
+
     /// Starts and stops the clock of a Job without a ready pod. `longest_grace`: the most that it may be stuck, if there is a bound.
     pub fn observe(&mut self, view: &JobView, longest_grace: Option<Duration>, now: Moment) {
         let missing = view.phase == Phase::Active && !view.deleting && view.readiness == Readiness::NotReady;
@@ -121,6 +147,19 @@ pub enum Presence {
     Confirming,
     /// A GET has found nothing, or another Job of that name.
     Gone,
+}
+
+/// What asking for a missing Job has shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Confirmation {
+    /// It is there.
+    There,
+    /// It is not, or is another one of that name.
+    Gone,
+    /// The API server does not let this worker know.
+    Forbidden,
+    /// It is there, but could not be brought back into the watch.
+    Undecided,
 }
 
 /// Whether the task still waits for the Job.

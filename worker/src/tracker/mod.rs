@@ -418,7 +418,7 @@ impl Tracker {
             }
             Outcome::Settled(stage) => entry.progress.settle = stage.from(now),
             Outcome::Deleted(stage) => entry.progress.deletion = stage.from(now),
-            Outcome::Confirmed(presence) => entry.progress.presence = presence,
+            Outcome::Confirmed(shown) => entry.progress.confirmed(shown, now, effects::confirm_again(shown, now)),
             Outcome::ConfirmedSettled => {
                 entry.progress.reply = Stage::Done;
                 entry.progress.presence = Presence::Gone;
