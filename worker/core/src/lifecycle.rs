@@ -519,13 +519,13 @@ mod tests {
     fn a_panic_is_forgiven_once_then_the_task_is_answered_and_the_job_left() {
         for job in [a_job(), failing(), a_job().complete(), a_job().deleting()] {
             let mut progress = Progress { capture: Stage::Done, ..Progress::default() };
-            let _ = progress.panicked(NOW, NOW);
+            let _ = progress.panicked(&Effect::Look, NOW, NOW);
             assert_eq!(decide(&job, progress), decide(&job, Progress { panics: Panics::None, ..progress }));
-            let _ = progress.panicked(NOW, NOW);
+            let _ = progress.panicked(&Effect::Look, NOW, NOW);
             assert_eq!(decide(&job, progress), Decision::Do(Effect::Report(Verdict::Internal)));
             let answered = Progress { reply: Stage::Done, verdict: Some(Verdict::Internal), ..progress };
             assert_eq!(decide(&job, answered), Decision::Do(Effect::Settle));
-            let _ = progress.panicked(NOW, NOW);
+            let _ = progress.panicked(&Effect::Look, NOW, NOW);
             assert_eq!(decide(&job, progress), Decision::Wait(None));
             assert_eq!(decide(&job, Progress { presence: Presence::Missing, ..progress }), Decision::Forget);
         }
@@ -541,20 +541,31 @@ mod tests {
     #[test]
     fn what_panicked_is_begun_again_after_a_pause_but_a_capture_is_lost() {
         let later = Moment(NOW.0 + Duration::from_mins(1));
-        let under_way = |progress: Progress| {
-            let mut progress = progress;
-            let capture = progress.panicked(NOW, later);
+        let panicked = |effect: Effect, mut progress: Progress| {
+            let capture = progress.panicked(&effect, NOW, later);
             (progress, capture)
         };
         let replying = Progress { reply: Stage::Running, ..Progress::default() };
-        assert_eq!(decide(&a_job().complete(), under_way(replying).0), Decision::Wait(Some(later)));
+        assert_eq!(
+            decide(&a_job().complete(), panicked(Effect::Report(Verdict::Succeeded), replying).0),
+            Decision::Wait(Some(later))
+        );
         let settling = Progress { reply: Stage::Done, settle: Stage::Running, ..Progress::default() };
-        assert_eq!(decide(&a_job().complete(), under_way(settling).0), Decision::Wait(Some(later)));
+        assert_eq!(decide(&a_job().complete(), panicked(Effect::Settle, settling).0), Decision::Wait(Some(later)));
         let confirming = Progress { presence: Presence::Confirming, ..Progress::default() };
-        assert_eq!(decide(&a_job(), under_way(confirming).0), Decision::Do(Effect::Confirm));
-        let (lost, capture) = under_way(Progress { capture: Stage::Running, ..Progress::default() });
+        assert_eq!(decide(&a_job(), panicked(Effect::Confirm, confirming).0), Decision::Do(Effect::Confirm));
+        let capturing = Progress { capture: Stage::Running, ..Progress::default() };
+        let (lost, capture) = panicked(Effect::Capture(Extent::PodsAndLogs), capturing);
         assert_eq!((lost.capture, capture), (Stage::Done, CaptureAfterPanic::Lost));
-        assert_eq!(under_way(replying).1, CaptureAfterPanic::Untouched);
+        assert_eq!(panicked(Effect::Report(Verdict::Succeeded), replying).1, CaptureAfterPanic::Untouched);
+    }
+
+    #[test]
+    fn a_panic_begins_nothing_again_that_goes_on_beside_it() {
+        let pending = Some(Pending::since(NOW, 0, None));
+        let mut both = Progress { reply: Stage::Running, capture: Stage::Running, pending, ..Progress::default() };
+        assert_eq!(both.panicked(&Effect::Look, NOW, NOW), CaptureAfterPanic::Untouched);
+        assert_eq!((both.reply, both.capture), (Stage::Running, Stage::Running));
     }
 
     fn a_stage() -> impl Strategy<Value = Stage> {

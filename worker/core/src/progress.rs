@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     job::{JobView, Phase, Readiness},
-    lifecycle::Verdict,
+    lifecycle::{Effect, Verdict},
     pending::Pending,
     refusal::PATIENCE,
 };
@@ -80,30 +80,31 @@ pub enum CaptureAfterPanic {
 }
 
 impl Progress {
-    /// Something that was under way has panicked. Whatever is under way is to be begun again then.
-    pub fn panicked(&mut self, now: Moment, again: Moment) -> CaptureAfterPanic {
+    /// An effect has panicked. It is to be begun again then; what else is under way goes on.
+    pub fn panicked(&mut self, effect: &Effect, now: Moment, again: Moment) -> CaptureAfterPanic {
         self.panics = self.panics.one_more();
-        for stage in [&mut self.reply, &mut self.settle, &mut self.deletion] {
-            if *stage == Stage::Running {
-                *stage = Stage::Again(again);
+        match effect {
+            Effect::Report(_) => self.reply = Stage::Again(again),
+            Effect::Settle => self.settle = Stage::Again(again),
+            Effect::Delete => self.deletion = Stage::Again(again),
+            // The watch may have shown the Job again in the meantime.
+            Effect::Confirm if self.presence == Presence::Confirming => self.presence = Presence::Missing,
+            Effect::Confirm => {}
+            Effect::Look => self.running(Pending::look, |pending| pending.not_seen(now)),
+            Effect::Snapshot(_) => self.running(Pending::snapshot, |pending| pending.snapped(Stage::Done)),
+            Effect::Capture(_) => {
+                self.capture = Stage::Done;
+                return CaptureAfterPanic::Lost;
             }
         }
-        if self.presence == Presence::Confirming {
-            self.presence = Presence::Missing;
+        CaptureAfterPanic::Untouched
+    }
+
+    /// Changes the clock of a Job without a ready pod, if that is under way which it is about: another clock may have begun.
+    fn running(&mut self, stage: impl FnOnce(&Pending) -> Stage, change: impl FnOnce(&mut Pending)) {
+        if let Some(pending) = self.pending.as_mut().filter(|pending| stage(pending) == Stage::Running) {
+            change(pending);
         }
-        if let Some(pending) = &mut self.pending {
-            if pending.look() == Stage::Running {
-                pending.not_seen(now);
-            }
-            if pending.snapshot() == Stage::Running {
-                pending.snapped(Stage::Done);
-            }
-        }
-        if self.capture != Stage::Running {
-            return CaptureAfterPanic::Untouched;
-        }
-        self.capture = Stage::Done;
-        CaptureAfterPanic::Lost
     }
 
     /// Takes in what asking for a missing Job has shown. `again`: when to ask again, if that decides nothing.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use runjob_core::{
     job::JobView,
     ledger::{self, Entry, Stamp},
-    lifecycle::{Extent, Verdict},
+    lifecycle::{Effect, Extent, Verdict},
     names::Group,
     progress::{Confirmation, Moment, Stage},
     token::TaskToken,
@@ -96,7 +96,7 @@ pub(super) enum Outcome {
     Confirmed(Confirmation),
     /// The Job is there, but this task has nothing to do with it any more.
     ConfirmedSettled,
-    Panicked,
+    Panicked(Effect),
 }
 
 /// Whether something is to be tried again.

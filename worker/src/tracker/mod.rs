@@ -368,7 +368,7 @@ impl Tracker {
             let outcome = AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| {
                 error!(?effect, "an effect panicked");
                 metrics.panics.inc();
-                Outcome::Panicked
+                Outcome::Panicked(effect)
             });
             Done { id, token, outcome }
         };
@@ -423,8 +423,8 @@ impl Tracker {
                 entry.progress.reply = Stage::Done;
                 entry.progress.presence = Presence::Gone;
             }
-            Outcome::Panicked => {
-                entry.panicked(now);
+            Outcome::Panicked(effect) => {
+                entry.panicked(&effect, now);
                 if entry.progress.panics == Panics::TooMany {
                     error!(job = %entry.view.key, "the Job is left alone: what is done for it panics again and again");
                     // Nobody here answers the task any more: without heartbeats its state can find that out.

@@ -232,9 +232,9 @@ impl Entry {
         }
     }
 
-    /// Something that was under way has panicked.
-    pub(super) fn panicked(&mut self, now: Moment) {
-        if self.progress.panicked(now, Moment(now.0 + AFTER_PANIC)) == CaptureAfterPanic::Lost {
+    /// An effect has panicked.
+    pub(super) fn panicked(&mut self, effect: &Effect, now: Moment) {
+        if self.progress.panicked(effect, now, Moment(now.0 + AFTER_PANIC)) == CaptureAfterPanic::Lost {
             self.captured = Arc::new(Captured::failed());
         }
     }
