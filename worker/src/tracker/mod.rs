@@ -398,10 +398,7 @@ impl Tracker {
         // What was done for a task is no progress of the one that has taken its Job over since.
         let Some(entry) = self.table.get_mut(&id).filter(|entry| entry.stamp.token == token) else { return };
         match outcome {
-            Outcome::Captured(captured) => {
-                entry.captured = Arc::new(captured);
-                entry.progress.capture = Stage::Done;
-            }
+            Outcome::Captured(captured) => entry.has_captured(captured),
             Outcome::Looked(None) => entry.pending(|pending| pending.not_seen(now)),
             Outcome::Looked(Some(looked)) => {
                 if let Some(diagnosis) = entry.looked(looked, now) {
