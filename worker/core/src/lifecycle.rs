@@ -100,6 +100,7 @@ pub fn step(view: &JobView, stamp: &Stamp, progress: &Progress, now: Moment) -> 
     }
     match progress.presence {
         Presence::Missing if progress.settle == Stage::Done => return Decision::Forget,
+        Presence::Missing if progress.confirm_at > now => return Decision::Wait(Some(progress.confirm_at)),
         Presence::Missing => return Decision::Do(Effect::Confirm),
         Presence::Confirming => return Decision::Wait(None),
         Presence::Gone if progress.token == TokenState::Gone => return Decision::Forget,
@@ -256,7 +257,8 @@ mod tests {
         failure::JobError,
         fixtures::{JobBuilder, a_job, a_stamp},
         pending::{FIRST_LOOK, Pending},
-        progress::CaptureAfterPanic,
+        progress::{CaptureAfterPanic, Confirmation},
+        refusal::PATIENCE,
     };
 
     const NOW: Moment = Moment(Duration::from_secs(1000));
@@ -406,6 +408,22 @@ mod tests {
     }
 
     #[test]
+    fn a_missing_job_that_may_not_be_asked_for_counts_as_gone_after_a_while() {
+        let again = Moment(NOW.0 + Duration::from_mins(5));
+        let mut progress = Progress { presence: Presence::Confirming, ..Progress::default() };
+        progress.confirmed(Confirmation::Forbidden, NOW, again);
+        assert_eq!(decide(&a_job(), progress), Decision::Wait(Some(again)));
+        assert_eq!(step(&a_job().view(), &a_stamp(), &progress, again), Decision::Do(Effect::Confirm));
+        let mut later = progress;
+        later.confirmed(Confirmation::Forbidden, Moment(NOW.0 + PATIENCE), again);
+        assert_eq!(later.presence, Presence::Gone);
+        // Seen in between, it is as if nothing had been.
+        progress.confirmed(Confirmation::There, again, again);
+        progress.confirmed(Confirmation::Forbidden, Moment(NOW.0 + PATIENCE), again);
+        assert_eq!(progress.presence, Presence::Missing);
+    }
+
+    #[test]
     fn a_job_that_was_complete_before_it_was_deleted_has_succeeded() {
         let gone = Progress { presence: Presence::Gone, ..Progress::default() };
         assert_eq!(decide(&a_job().complete(), gone), Decision::Do(Effect::Report(Verdict::Succeeded)));
@@ -501,13 +519,13 @@ mod tests {
     fn a_panic_is_forgiven_once_then_the_task_is_answered_and_the_job_left() {
         for job in [a_job(), failing(), a_job().complete(), a_job().deleting()] {
             let mut progress = Progress { capture: Stage::Done, ..Progress::default() };
-            let _ = progress.panicked(NOW, NOW);
+            let _ = progress.panicked(&Effect::Look, NOW, NOW);
             assert_eq!(decide(&job, progress), decide(&job, Progress { panics: Panics::None, ..progress }));
-            let _ = progress.panicked(NOW, NOW);
+            let _ = progress.panicked(&Effect::Look, NOW, NOW);
             assert_eq!(decide(&job, progress), Decision::Do(Effect::Report(Verdict::Internal)));
             let answered = Progress { reply: Stage::Done, verdict: Some(Verdict::Internal), ..progress };
             assert_eq!(decide(&job, answered), Decision::Do(Effect::Settle));
-            let _ = progress.panicked(NOW, NOW);
+            let _ = progress.panicked(&Effect::Look, NOW, NOW);
             assert_eq!(decide(&job, progress), Decision::Wait(None));
             assert_eq!(decide(&job, Progress { presence: Presence::Missing, ..progress }), Decision::Forget);
         }
@@ -523,20 +541,31 @@ mod tests {
     #[test]
     fn what_panicked_is_begun_again_after_a_pause_but_a_capture_is_lost() {
         let later = Moment(NOW.0 + Duration::from_mins(1));
-        let under_way = |progress: Progress| {
-            let mut progress = progress;
-            let capture = progress.panicked(NOW, later);
+        let panicked = |effect: Effect, mut progress: Progress| {
+            let capture = progress.panicked(&effect, NOW, later);
             (progress, capture)
         };
         let replying = Progress { reply: Stage::Running, ..Progress::default() };
-        assert_eq!(decide(&a_job().complete(), under_way(replying).0), Decision::Wait(Some(later)));
+        assert_eq!(
+            decide(&a_job().complete(), panicked(Effect::Report(Verdict::Succeeded), replying).0),
+            Decision::Wait(Some(later))
+        );
         let settling = Progress { reply: Stage::Done, settle: Stage::Running, ..Progress::default() };
-        assert_eq!(decide(&a_job().complete(), under_way(settling).0), Decision::Wait(Some(later)));
+        assert_eq!(decide(&a_job().complete(), panicked(Effect::Settle, settling).0), Decision::Wait(Some(later)));
         let confirming = Progress { presence: Presence::Confirming, ..Progress::default() };
-        assert_eq!(decide(&a_job(), under_way(confirming).0), Decision::Do(Effect::Confirm));
-        let (lost, capture) = under_way(Progress { capture: Stage::Running, ..Progress::default() });
+        assert_eq!(decide(&a_job(), panicked(Effect::Confirm, confirming).0), Decision::Do(Effect::Confirm));
+        let capturing = Progress { capture: Stage::Running, ..Progress::default() };
+        let (lost, capture) = panicked(Effect::Capture(Extent::PodsAndLogs), capturing);
         assert_eq!((lost.capture, capture), (Stage::Done, CaptureAfterPanic::Lost));
-        assert_eq!(under_way(replying).1, CaptureAfterPanic::Untouched);
+        assert_eq!(panicked(Effect::Report(Verdict::Succeeded), replying).1, CaptureAfterPanic::Untouched);
+    }
+
+    #[test]
+    fn a_panic_begins_nothing_again_that_goes_on_beside_it() {
+        let pending = Some(Pending::since(NOW, 0, None));
+        let mut both = Progress { reply: Stage::Running, capture: Stage::Running, pending, ..Progress::default() };
+        assert_eq!(both.panicked(&Effect::Look, NOW, NOW), CaptureAfterPanic::Untouched);
+        assert_eq!((both.reply, both.capture), (Stage::Running, Stage::Running));
     }
 
     fn a_stage() -> impl Strategy<Value = Stage> {
@@ -549,6 +578,10 @@ mod tests {
         ]
     }
 
+    fn a_moment() -> impl Strategy<Value = Moment> {
+        prop_oneof![Just(Moment::default()), Just(NOW), Just(Moment(NOW.0 * 2))]
+    }
+
     prop_compose! {
         fn a_progress()(
             presence in prop_oneof![
@@ -556,13 +589,17 @@ mod tests {
             ],
             token in prop_oneof![Just(TokenState::Alive), Just(TokenState::Gone)],
             (capture, reply, settle, deletion) in (a_stage(), a_stage(), a_stage(), a_stage()),
-            kept_until in prop_oneof![Just(Moment::default()), Just(NOW), Just(Moment(NOW.0 * 2))],
+            [kept_until, confirm_at] in [a_moment(), a_moment()],
             deleting_since in prop_oneof![Just(None), Just(Some(EARLIER)), Just(Some(NOW))],
             pending in prop_oneof![Just(None), Just(Some(Pending::since(NOW, 0, None))), Just(Some(stuck(Course::Fail))), Just(Some(stuck(Course::Tell)))],
             verdict in prop_oneof![Just(None), Just(Some(Verdict::Failed)), Just(Some(Verdict::Stuck))],
             panics in prop_oneof![Just(Panics::None), Just(Panics::Once), Just(Panics::Twice), Just(Panics::TooMany)],
         ) -> Progress {
-            Progress { presence, token, capture, reply, settle, deletion, kept_until, deleting_since, pending, verdict, panics }
+            let forbidden_since = None;
+            Progress {
+                presence, confirm_at, forbidden_since, token, capture, reply, settle, deletion, kept_until, deleting_since, pending,
+                verdict, panics,
+            }
         }
     }
 

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use crate::{
     job::{JobView, Phase, Readiness},
-    lifecycle::Verdict,
+    lifecycle::{Effect, Verdict},
     pending::Pending,
+    refusal::PATIENCE,
 };
 
 /// A moment, as the time since some fixed start. The shell decides which.
@@ -17,6 +18,10 @@ pub struct Moment(pub Duration);
 pub struct Progress {
     /// Whether the Job is there.
     pub presence: Presence,
+    /// Not before this is a missing Job asked for again.
+    pub confirm_at: Moment,
+    /// Since when a missing Job may not be asked for.
+    pub forbidden_since: Option<Moment>,
     /// Whether the task still waits.
     pub token: TokenState,
     /// The pods and their logs.
@@ -75,30 +80,52 @@ pub enum CaptureAfterPanic {
 }
 
 impl Progress {
-    /// Something that was under way has panicked. Whatever is under way is to be begun again then.
-    pub fn panicked(&mut self, now: Moment, again: Moment) -> CaptureAfterPanic {
+    /// An effect has panicked. It is to be begun again then; what else is under way goes on.
+    pub fn panicked(&mut self, effect: &Effect, now: Moment, again: Moment) -> CaptureAfterPanic {
         self.panics = self.panics.one_more();
-        for stage in [&mut self.reply, &mut self.settle, &mut self.deletion] {
-            if *stage == Stage::Running {
-                *stage = Stage::Again(again);
+        match effect {
+            Effect::Report(_) => self.reply = Stage::Again(again),
+            Effect::Settle => self.settle = Stage::Again(again),
+            Effect::Delete => self.deletion = Stage::Again(again),
+            // The watch may have shown the Job again in the meantime.
+            Effect::Confirm if self.presence == Presence::Confirming => self.presence = Presence::Missing,
+            Effect::Confirm => {}
+            Effect::Look => self.running(Pending::look, |pending| pending.not_seen(now)),
+            Effect::Snapshot(_) => self.running(Pending::snapshot, |pending| pending.snapped(Stage::Done)),
+            Effect::Capture(_) => {
+                self.capture = Stage::Done;
+                return CaptureAfterPanic::Lost;
             }
         }
-        if self.presence == Presence::Confirming {
-            self.presence = Presence::Missing;
+        CaptureAfterPanic::Untouched
+    }
+
+    /// Changes the clock of a Job without a ready pod, if that is under way which it is about: another clock may have begun.
+    fn running(&mut self, stage: impl FnOnce(&Pending) -> Stage, change: impl FnOnce(&mut Pending)) {
+        if let Some(pending) = self.pending.as_mut().filter(|pending| stage(pending) == Stage::Running) {
+            change(pending);
         }
-        if let Some(pending) = &mut self.pending {
-            if pending.look() == Stage::Running {
-                pending.not_seen(now);
+    }
+
+    /// Takes in what asking for a missing Job has shown. `again`: when to ask again, if that decides nothing.
+    pub fn confirmed(&mut self, shown: Confirmation, now: Moment, again: Moment) {
+        let forbidden_since = match shown {
+            Confirmation::Forbidden => Some(self.forbidden_since.unwrap_or(now)),
+            Confirmation::There | Confirmation::Gone | Confirmation::Undecided => None,
+        };
+        self.forbidden_since = forbidden_since;
+        self.presence = match shown {
+            Confirmation::There => Presence::Seen,
+            Confirmation::Gone => Presence::Gone,
+            // A namespace takes its Jobs and the right to read them with it: what the watch said is all that will ever be said.
+            Confirmation::Forbidden if forbidden_since.is_some_and(|since| since.0 + PATIENCE <= now.0) => {
+                Presence::Gone
             }
-            if pending.snapshot() == Stage::Running {
-                pending.snapped(Stage::Done);
+            Confirmation::Forbidden | Confirmation::Undecided => {
+                self.confirm_at = again;
+                Presence::Missing
             }
-        }
-        if self.capture != Stage::Running {
-            return CaptureAfterPanic::Untouched;
-        }
-        self.capture = Stage::Done;
-        CaptureAfterPanic::Lost
+        };
     }
 
     /// Starts and stops the clock of a Job without a ready pod. `longest_grace`: the most that it may be stuck, if there is a bound.
@@ -121,6 +148,19 @@ pub enum Presence {
     Confirming,
     /// A GET has found nothing, or another Job of that name.
     Gone,
+}
+
+/// What asking for a missing Job has shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Confirmation {
+    /// It is there.
+    There,
+    /// It is not, or is another one of that name.
+    Gone,
+    /// The API server does not let this worker know.
+    Forbidden,
+    /// It is there, but could not be brought back into the watch.
+    Undecided,
 }
 
 /// Whether the task still waits for the Job.

@@ -2,10 +2,12 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    panic::AssertUnwindSafe,
     sync::Arc,
     time::Duration,
 };
 
+use futures::FutureExt;
 use runjob_core::{
     arn::ActivityArn, brake::Brake, lease::Role, owner::OwnerKey, progress::Moment, tempo::Tempo, token::TaskToken,
 };
@@ -164,12 +166,17 @@ impl Table {
                     if let Some((_, token)) = self.schedule.pop_first()
                         && let Some(beat) = self.beats.get_mut(&token)
                     {
-                        let (clients, source) = (self.clients.clone(), beat.source.clone());
+                        let (clients, source, metrics) = (self.clients.clone(), beat.source.clone(), self.metrics.clone());
                         let questions = std::mem::take(&mut beat.questions);
                         beat.state = State::UnderWay;
                         self.last_slot = self.slot_of_beat_sent(next);
                         sent.spawn(async move {
-                            let result = clients.heartbeat(&source, &token).await;
+                            let beat = AssertUnwindSafe(clients.heartbeat(&source, &token)).catch_unwind().await;
+                            // A beat that is never answered for would be the task's last.
+                            let result = beat.unwrap_or_else(|_| {
+                                metrics.panics.inc();
+                                Err(SfnError::Passing("the heartbeat panicked".to_owned()))
+                            });
                             Sent { token, questions, result }
                         });
                     }

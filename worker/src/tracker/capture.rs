@@ -41,6 +41,9 @@ const READ_AHEAD: usize = 4;
 pub(super) const MAX_ROOM: u32 = 64 * 1024;
 /// What is kept of a container's log at least.
 const LEAST_BYTES: usize = 16 * 1024;
+/// The most pods of a failing Job that are kept until it is reported: its diagnosis is made of the failed and the youngest. A Job may
+/// have thousands. Those of a succeeding Job are kept only as long as their logs are read.
+const MAX_PODS: usize = 100;
 /// How often the pods are asked for before the diagnosis does without them.
 const ATTEMPTS: u32 = 5;
 
@@ -48,6 +51,8 @@ const ATTEMPTS: u32 = 5;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Captured {
     pub(super) pods: Vec<PodView>,
+    /// How many there were.
+    listed: usize,
     /// Only where nobody would know without them what is wrong.
     pub(super) events: Vec<EventView>,
     /// `None`: they were not to be read.
@@ -61,7 +66,8 @@ pub(super) struct Captured {
 impl Captured {
     /// What a look has shown to be wrong.
     pub(super) fn stuck(pods: Vec<PodView>, events: Vec<EventView>, diagnosis: Diagnosis) -> Self {
-        Self { pods, events, stuck: Some(diagnosis), ..Self::default() }
+        let listed = pods.len();
+        Self { pods: foremost(pods, MAX_PODS), listed, events, stuck: Some(diagnosis), ..Self::default() }
     }
 
     /// What there is to say when the capture itself went wrong.
@@ -78,6 +84,21 @@ impl Captured {
         logs.missing = ended.saturating_sub(logs.pods.len() + logs.omitted);
         Some(logs)
     }
+}
+
+/// The failed pods come first, and the youngest of equals.
+fn rank(pod: &PodView) -> (bool, Reverse<&str>, &str) {
+    (!pod.has_failed(), Reverse(&pod.created), &pod.name)
+}
+
+/// So many of the pods that say most. Where there are no more, they stay in their order.
+fn foremost(mut pods: Vec<PodView>, most: usize) -> Vec<PodView> {
+    if pods.len() > most {
+        pods.sort_by(|one, other| rank(one).cmp(&rank(other)));
+        pods.truncate(most);
+        pods.shrink_to_fit();
+    }
+    pods
 }
 
 /// How many logs are read at a time.
@@ -119,25 +140,28 @@ impl Effects {
                 return Captured { logs: (extent == Extent::PodsAndLogs).then_some(logs), ..Captured::default() };
             }
         };
+        let listed = pods.len();
+        // Not only once there is room for the logs: that may take as long as an outage.
+        let pods = foremost(pods, if capture.is_failing() { MAX_PODS } else { self.settings.max_log_pods });
         let mut room = None;
         let logs = match extent {
             Extent::Pods => None,
             Extent::PodsAndLogs => {
                 room = capture.room(&pods).await;
-                let logs = capture.read_logs(&pods).await;
+                let logs = capture.read_logs(&pods, listed).await;
                 if let Some(room) = &mut room {
                     room.shrink_to(logs.held());
                 }
                 Some(logs)
             }
         };
-        debug!(pods = pods.len(), "the logs are read");
+        debug!(pods = listed, "the logs are read");
         if !capture.is_failing() {
-            return Captured { pods, logs, _room: room.map(Arc::new), ..Captured::default() };
+            return Captured { logs, _room: room.map(Arc::new), ..Captured::default() };
         }
         let pods = if extent == Extent::Pods { pods } else { capture.ended(pods).await };
         let events = self.events(view, &failed::in_need_of_events(view, &pods)).await;
-        Captured { pods, events, logs, ..Captured::default() }
+        Captured { pods, listed, events, logs, ..Captured::default() }
     }
 
     /// Reads what there is of the logs of a Job that is stuck.
@@ -146,7 +170,7 @@ impl Effects {
             Extent::Pods => None,
             Extent::PodsAndLogs => {
                 let capture = Capture { effects: self, view, stamp, end: LogEnd::Now };
-                Some(capture.read_logs(&captured.pods).await)
+                Some(capture.read_logs(&captured.pods, captured.listed).await)
             }
         };
         Captured { logs, ..captured }
@@ -209,10 +233,10 @@ impl Capture<'_> {
         }
     }
 
-    /// The logs, cut to what the answer can carry.
-    async fn read_logs(&self, pods: &[PodView]) -> Logs {
+    /// The logs, cut to what the answer can carry. `listed`: how many pods there were.
+    async fn read_logs(&self, pods: &[PodView], listed: usize) -> Logs {
         let chosen = self.chosen(pods);
-        let (omitted, limit) = (pods.len() - chosen.len(), self.limit(&chosen));
+        let (omitted, limit) = (listed.saturating_sub(chosen.len()), self.limit(&chosen));
         // All pods and containers at once: some of them may be about to go.
         let reads = chosen.into_iter().map(|pod| self.read_pod(pod, limit));
         let logs = Logs { pods: join_all(reads).await, omitted, ..Logs::default() };
@@ -222,7 +246,7 @@ impl Capture<'_> {
     /// The pods whose logs are read.
     fn chosen<'p>(&self, pods: &'p [PodView]) -> Vec<&'p PodView> {
         let mut chosen: Vec<&PodView> = pods.iter().collect();
-        chosen.sort_by_key(|pod| (!pod.has_failed(), Reverse(&pod.created), &pod.name));
+        chosen.sort_by(|one, other| rank(one).cmp(&rank(other)));
         chosen.truncate(self.effects.settings.max_log_pods);
         chosen
     }
@@ -300,5 +324,31 @@ impl Capture<'_> {
                 .map_or(limit, |most| most.min(limit)),
         };
         self.effects.cluster.log(request).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn a_pod(name: &str, phase: &str, created: &str) -> PodView {
+        PodView::of(&json!({"metadata": {"name": name, "creationTimestamp": created}, "status": {"phase": phase}}))
+    }
+
+    fn names(pods: &[PodView]) -> Vec<&str> {
+        pods.iter().map(|pod| pod.name.as_str()).collect()
+    }
+
+    #[test]
+    fn of_too_many_pods_the_failed_and_the_youngest_are_kept() {
+        let pods = vec![
+            a_pod("old", "Succeeded", "2026-01-01T00:00:00Z"),
+            a_pod("young", "Succeeded", "2026-01-03T00:00:00Z"),
+            a_pod("failed", "Failed", "2026-01-02T00:00:00Z"),
+        ];
+        assert_eq!(names(&foremost(pods.clone(), 3)), ["old", "young", "failed"]);
+        assert_eq!(names(&foremost(pods, 2)), ["failed", "young"]);
     }
 }

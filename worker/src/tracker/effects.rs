@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use runjob_core::{
     job::JobView,
     ledger::{self, Entry, Stamp},
-    lifecycle::{Extent, Verdict},
+    lifecycle::{Effect, Extent, Verdict},
     names::Group,
-    progress::{Moment, Presence, Stage},
+    progress::{Confirmation, Moment, Stage},
     token::TaskToken,
 };
 use serde_json::Value;
@@ -37,7 +37,8 @@ const AFTER_TROUBLE: Duration = Duration::from_secs(2);
 /// The most answers that are composed and sent at a time, in each region: an outage of one must not hold up the others. While Step
 /// Functions is away, the rest wait without taking the memory of an output each.
 const MAX_REPLIES: usize = 64;
-/// The most Jobs that are settled, deleted or confirmed at a time. After an outage very many are due at once, and an API server that
+/// The most requests about Jobs that are to be settled, deleted, confirmed or read at a time. No pause is made in such a place: what is
+/// refused again and again must not hold up the others. After an outage very many are due at once, and an API server that
 /// has only just come back has others to serve.
 const MAX_WRITES: usize = 64;
 /// How often a settling looks again when the Job keeps changing under it.
@@ -92,10 +93,10 @@ pub(super) enum Outcome {
     Replied(Delivery),
     Settled(Later),
     Deleted(Later),
-    Confirmed(Presence),
+    Confirmed(Confirmation),
     /// The Job is there, but this task has nothing to do with it any more.
     ConfirmedSettled,
-    Panicked,
+    Panicked(Effect),
 }
 
 /// Whether something is to be tried again.
@@ -120,6 +121,12 @@ impl Later {
             Self::After(pause) => Stage::Again(Moment(now.0 + pause)),
         }
     }
+}
+
+/// When a missing Job is asked for again, if asking has decided nothing.
+pub(super) fn confirm_again(shown: Confirmation, now: Moment) -> Moment {
+    let pause = if shown == Confirmation::Forbidden { AFTER_REFUSAL } else { AFTER_TROUBLE };
+    Moment(now.0 + pause)
 }
 
 impl Effects {
@@ -152,7 +159,7 @@ impl Effects {
     pub(super) async fn carry_out(self: Arc<Self>, work: Work) -> Outcome {
         let Work { view, stamp, kind } = work;
         match kind {
-            WorkKind::Confirm => self.in_turn(self.confirm(&view, &stamp)).await,
+            WorkKind::Confirm => self.confirm(&view, &stamp).await,
             WorkKind::Capture { extent, job_ended } => {
                 Outcome::Captured(self.capture(&view, &stamp, extent, &job_ended).await)
             }
@@ -174,8 +181,8 @@ impl Effects {
                 }
                 Outcome::Replied(delivery)
             }
-            WorkKind::Settle => Outcome::Settled(self.in_turn(self.settle(view, &stamp)).await),
-            WorkKind::Delete => Outcome::Deleted(self.in_turn(self.delete(&view)).await),
+            WorkKind::Settle => Outcome::Settled(self.settle(view, &stamp).await),
+            WorkKind::Delete => Outcome::Deleted(self.delete(&view).await),
         }
     }
 
@@ -191,7 +198,8 @@ impl Effects {
     async fn confirm(&self, view: &JobView, stamp: &Stamp) -> Outcome {
         let mut pauses = CALLS.pauses();
         let found = match self.read(view, &mut pauses).await {
-            Found::Gone => return Outcome::Confirmed(Presence::Gone),
+            Found::Gone => return Outcome::Confirmed(Confirmation::Gone),
+            Found::Refused => return Outcome::Confirmed(Confirmation::Forbidden),
             Found::There(found, _) => found,
         };
         match &found.entry {
@@ -200,21 +208,20 @@ impl Effects {
             Entry::Open(own) if own.token != stamp.token => Outcome::ConfirmedSettled,
             _ if found.group.as_deref() != Some(self.group.as_str()) => {
                 warn!("the Job has lost its label; it is put back");
-                match self.cluster.patch(&found.key, &ledger::relabel(&found, &self.group)).await {
+                match self.in_turn(self.cluster.patch(&found.key, &ledger::relabel(&found, &self.group))).await {
                     Ok(()) => {
                         let message =
                             "the label runjob/group was gone, and the Job with it from the watch: it is put back";
                         self.cluster.tell(*found, EventKind::Warning, "LabelRestored", message);
-                        Outcome::Confirmed(Presence::Seen)
+                        Outcome::Confirmed(Confirmation::There)
                     }
                     Err(error) => {
                         warn!(%error, "unable to put the label back");
-                        tokio::time::sleep(AFTER_TROUBLE).await;
-                        Outcome::Confirmed(Presence::Missing)
+                        Outcome::Confirmed(Confirmation::Undecided)
                     }
                 }
             }
-            _ => Outcome::Confirmed(Presence::Seen),
+            _ => Outcome::Confirmed(Confirmation::There),
         }
     }
 
@@ -222,13 +229,17 @@ impl Effects {
     async fn settle(&self, mut view: JobView, stamp: &Stamp) -> Later {
         let mut pauses = CALLS.pauses();
         for _ in 0..SETTLE_ATTEMPTS {
-            match self.cluster.patch(&view.key, &ledger::settle(&view, stamp)).await {
+            match self.in_turn(self.cluster.patch(&view.key, &ledger::settle(&view, stamp))).await {
                 Ok(()) => {
                     self.metrics.settled(metrics::Outcome::Succeeded);
                     return Later::Never;
                 }
                 Err(WriteError::Changed) => match self.read(&view, &mut pauses).await {
                     Found::Gone => return Later::Never,
+                    Found::Refused => {
+                        self.metrics.settled(metrics::Outcome::Refused);
+                        return Later::After(AFTER_REFUSAL);
+                    }
                     Found::There(found, _) => match &found.entry {
                         Entry::Open(own) if own.token == stamp.token => view = *found,
                         _ => return Later::Never,
@@ -254,7 +265,7 @@ impl Effects {
 
     /// Deletes a Job that nobody waits for.
     async fn delete(&self, view: &JobView) -> Later {
-        match self.cluster.delete(view, Fence::Version).await {
+        match self.in_turn(self.cluster.delete(view, Fence::Version)).await {
             Ok(()) => {
                 info!("the Job is deleted: nobody waits for it any more");
                 self.metrics.deleted(metrics::Outcome::Succeeded);
@@ -278,8 +289,12 @@ impl Effects {
     /// Reads the very Job. Ends only when the API server has spoken.
     pub(super) async fn read(&self, view: &JobView, pauses: &mut Pauses) -> Found {
         loop {
-            let after = match self.cluster.get(&view.key).await {
+            let after = match self.in_turn(self.cluster.get(&view.key)).await {
                 Ok(Exchanged { answer, .. }) if answer.status == 404 => return Found::Gone,
+                Ok(Exchanged { answer, .. }) if answer.status == 403 => {
+                    warn!("this worker may not read a Job");
+                    return Found::Refused;
+                }
                 Ok(Exchanged { answer, .. }) if answer.is_success() => match JobView::of(&answer.body) {
                     Ok(found) if found.uid == view.uid => return Found::There(Box::new(found), Arc::new(answer.body)),
                     Ok(_) => return Found::Gone,
@@ -306,6 +321,8 @@ impl Effects {
 pub(super) enum Found {
     /// No Job of that name, or another one.
     Gone,
+    /// Nothing: this worker may not read it, nor will it soon.
+    Refused,
     /// The very Job, as it is now.
     There(Box<JobView>, Arc<Value>),
 }

@@ -372,7 +372,7 @@ impl Tracker {
             let outcome = AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| {
                 error!(?effect, "an effect panicked");
                 metrics.panics.inc();
-                Outcome::Panicked
+                Outcome::Panicked(effect)
             });
             Done { id, token, outcome }
         };
@@ -402,10 +402,7 @@ impl Tracker {
         // What was done for a task is no progress of the one that has taken its Job over since.
         let Some(entry) = self.table.get_mut(&id).filter(|entry| entry.stamp.token == token) else { return };
         match outcome {
-            Outcome::Captured(captured) => {
-                entry.captured = Arc::new(captured);
-                entry.progress.capture = Stage::Done;
-            }
+            Outcome::Captured(captured) => entry.has_captured(captured),
             Outcome::Looked(None) => entry.pending(|pending| pending.not_seen(now)),
             Outcome::Looked(Some(looked)) => {
                 if let Some(diagnosis) = entry.looked(looked, now) {
@@ -422,13 +419,13 @@ impl Tracker {
             }
             Outcome::Settled(stage) => entry.progress.settle = stage.from(now),
             Outcome::Deleted(stage) => entry.progress.deletion = stage.from(now),
-            Outcome::Confirmed(presence) => entry.progress.presence = presence,
+            Outcome::Confirmed(shown) => entry.progress.confirmed(shown, now, effects::confirm_again(shown, now)),
             Outcome::ConfirmedSettled => {
                 entry.progress.reply = Stage::Done;
                 entry.progress.presence = Presence::Gone;
             }
-            Outcome::Panicked => {
-                entry.panicked(now);
+            Outcome::Panicked(effect) => {
+                entry.panicked(&effect, now);
                 if entry.progress.panics == Panics::TooMany {
                     error!(job = %entry.view.key, "the Job is left alone: what is done for it panics again and again");
                     // Nobody here answers the task any more: without heartbeats its state can find that out.

@@ -208,9 +208,30 @@ impl Entry {
             Trust::Unproven => UNPROVEN,
         };
         self.progress.token = TokenState::Gone;
+        self.uncapture();
+        // What a look has shown went with it.
+        self.progress.pending =
+            self.progress.pending.map(|_| Pending::since(keep.now, self.view.ended_pods, self.longest_grace));
         self.progress.kept_until = Moment(keep.now.0 + for_how_long);
         if self.is_of_key() {
             info!(job = %self.view.key, "the task is gone; its Job is kept for a while, for the next with its key");
+        }
+    }
+
+    /// Nobody is going to read what was captured, and it takes room. If the task should be alive after all, it is captured anew.
+    fn uncapture(&mut self) {
+        self.captured = Arc::default();
+        if self.progress.capture == Stage::Done {
+            self.progress.capture = Stage::Open;
+        }
+    }
+
+    /// Takes in the pods and their logs, unless nobody waits for them any more.
+    pub(super) fn has_captured(&mut self, captured: Captured) {
+        self.captured = Arc::new(captured);
+        self.progress.capture = Stage::Done;
+        if self.progress.token == TokenState::Gone {
+            self.uncapture();
         }
     }
 
@@ -233,9 +254,9 @@ impl Entry {
         }
     }
 
-    /// Something that was under way has panicked.
-    pub(super) fn panicked(&mut self, now: Moment) {
-        if self.progress.panicked(now, Moment(now.0 + AFTER_PANIC)) == CaptureAfterPanic::Lost {
+    /// An effect has panicked.
+    pub(super) fn panicked(&mut self, effect: &Effect, now: Moment) {
+        if self.progress.panicked(effect, now, Moment(now.0 + AFTER_PANIC)) == CaptureAfterPanic::Lost {
             self.captured = Arc::new(Captured::failed());
         }
     }
@@ -349,6 +370,24 @@ mod tests {
 
     fn at(seconds: u64) -> Moment {
         Moment(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn what_was_captured_goes_with_its_task_and_is_captured_anew_if_that_is_alive_after_all() {
+        let keep = Keep { now: at(1), reattach: Duration::ZERO };
+        let (_, mut before) = an_entry();
+        before.has_captured(Captured::failed());
+        assert!(before.captured.logs.is_some());
+        before.lost(Trust::Proven, keep);
+        let (_, mut meanwhile) = an_entry();
+        meanwhile.progress.capture = Stage::Running;
+        meanwhile.lost(Trust::Proven, keep);
+        assert_eq!(meanwhile.progress.capture, Stage::Running);
+        meanwhile.has_captured(Captured::failed());
+        for entry in [before, meanwhile] {
+            assert!(entry.captured.logs.is_none());
+            assert_eq!(entry.progress.capture, Stage::Open);
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::{
     output,
-    play::{is_settled, play},
+    play::{is_settled, play, play_for},
 };
 
 fn is_internal(outcome: &TaskOutcome) -> bool {
@@ -30,6 +30,13 @@ fn what_panics_once_is_tried_again() {
 fn logs_whose_capture_panics_are_lost_and_the_result_says_so() {
     let result = output(&play(&[("list pods", Fate::Panic)]).outcome);
     assert_eq!(result.pointer("/logs/error"), Some(&json!("RunJob.Internal")), "{result}");
+}
+
+#[test]
+fn a_heartbeat_that_panics_is_not_the_tasks_last() {
+    let ending = play_for(Duration::from_mins(5), &[("SendTaskHeartbeat", Fate::Panic)]);
+    output(&ending.outcome);
+    assert!(ending.count("SendTaskHeartbeat") > 10);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 mod beats;
 mod budgets;
 mod elsewhere;
+mod forbidden;
 mod kubernetes;
 mod play;
 mod replicas;

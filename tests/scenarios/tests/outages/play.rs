@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
 /// Longer than anything here takes: whoever waits that long waits in vain.
-const PATIENCE: Duration = Duration::from_hours(2);
+pub(crate) const PATIENCE: Duration = Duration::from_hours(2);
 /// What the documentation asks for: three times the worker's interval.
 pub(crate) const HEARTBEATS: Clocks = Clocks { timeout: None, heartbeat: Some(Duration::from_mins(1)) };
 
