@@ -1,0 +1,22 @@
+//! The production worker in made-up time, whatever befalls its requests.
+//!
+//! ```text
+//!   Story ──► Stage ─ workers, started again and again ─ Link ─ Mishaps ─► Step Functions, Kubernetes
+//!               │                                                                │
+//!               └────────► verdict ◄──────────────────────────────── Witness ◄───┘
+//! ```
+//!
+//! A run follows from its story, its seed and its mishaps: it can be played again.
+
+pub mod crew;
+pub mod enumeration;
+pub mod expected;
+pub mod logbook;
+pub mod mishap;
+pub mod program;
+pub mod run;
+pub mod stage;
+pub mod stories;
+pub mod story;
+pub mod verdict;
+pub mod witness;

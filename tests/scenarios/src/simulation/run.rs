@@ -1,0 +1,48 @@
+//! One run of a story.
+
+use std::{sync::Arc, time::Duration};
+
+use runjob_sandbox::memory::{Line, simulate};
+use tokio::time::sleep;
+
+use super::{logbook::Logbook, mishap::Mishaps, stage::Stage, story::Story, verdict::judge};
+
+/// How often it is looked whether everything has come to rest.
+const LOOK: Duration = Duration::from_secs(2);
+/// How long a run may take to come to rest: the longest patience of the worker, and a deletion that is tried again.
+const LIMIT: Duration = Duration::from_hours(1);
+/// How long it goes on after that: long enough for whatever follows by itself.
+const AFTERWARDS: Duration = Duration::from_secs(8);
+/// Names and tokens of a run.
+const SEED: u64 = 1;
+
+/// What came of a run.
+#[derive(Debug, Clone)]
+pub struct Played {
+    /// What must not be, and is.
+    pub violations: Vec<String>,
+    /// How many requests there were until everything had come to rest.
+    pub requests: usize,
+    /// All requests.
+    pub journal: Vec<Line>,
+    /// What the workers have logged.
+    pub log: String,
+}
+
+/// Plays a story, with these mishaps.
+pub fn play(story: &Story, mishaps: &Mishaps) -> anyhow::Result<Played> {
+    let (log, _writing) = Logbook::open();
+    simulate(SEED, async || {
+        let stage = Stage::set(SEED, story.replicas, story.flags, Arc::new(mishaps.clone()))?;
+        (story.act)(&stage).await;
+        let end = stage.journal().elapsed() + LIMIT;
+        while !stage.is_quiet() && stage.journal().elapsed() < end {
+            sleep(LOOK).await;
+        }
+        let requests = stage.journal().len();
+        sleep(AFTERWARDS + mishaps.latest_arrival()).await;
+        let log = log.text();
+        let violations = judge(&stage, mishaps, &log);
+        Ok(Played { violations, requests, journal: stage.journal().all(), log })
+    })?
+}
