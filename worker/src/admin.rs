@@ -14,6 +14,7 @@ use crate::{
     clock::Clock,
     cluster::Reachability,
     heartbeat::Heartbeats,
+    liveness::Liveness,
     metrics::{self, Metrics},
     sfn::Clients,
     tracker::Pulse,
@@ -22,7 +23,9 @@ use crate::{
 /// What the admin endpoint looks at.
 #[derive(Clone)]
 pub struct Health {
-    /// The tracker's signs of life.
+    /// The loops' signs of life.
+    pub liveness: Liveness,
+    /// Whether the first lists are complete.
     pub pulse: Arc<Pulse>,
     /// Whether deletions are stopped.
     pub heartbeats: Heartbeats,
@@ -32,7 +35,7 @@ pub struct Health {
     pub reachability: Reachability,
     /// What is counted.
     pub metrics: Arc<Metrics>,
-    /// The clock of the pulse.
+    /// The worker's clock.
     pub clock: Clock,
 }
 
@@ -47,37 +50,131 @@ pub fn router(health: Health) -> Router {
 
 /// Whether the process is worth keeping. Trouble of AWS or the API server does not count: a restart would not cure it.
 async fn live(State(health): State<Health>) -> Response {
-    if health.pulse.is_beating(health.clock) {
-        "ok\n".into_response()
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "the tracker's loop is stuck\n").into_response()
+    answer(&health.liveness.stuck())
+}
+
+/// Whether this replica does its work. If not, all that it waits for.
+async fn ready(State(health): State<Health>) -> Response {
+    answer(&health.waits_for())
+}
+
+impl Health {
+    fn waits_for(&self) -> Vec<String> {
+        let lists = self.pulse.unlisted();
+        let mut waits: Vec<String> =
+            lists.iter().map(|scope| format!("the first list of Jobs in {scope} is not complete yet")).collect();
+        if self.reachability.is_lost() {
+            waits.push("the Kubernetes API does not answer".to_owned());
+        }
+        let regions = self.clients.polls_fail();
+        waits.extend(
+            regions.iter().map(|region| format!("Step Functions does not take polls in {region}: the log says why")),
+        );
+        if self.heartbeats.deletions_stopped(self.clock.now()).is_some() {
+            waits.push(
+                "suspiciously many tasks have died at once, and deletions are stopped: the log says more".to_owned(),
+            );
+        }
+        waits
     }
 }
 
-/// Whether this replica does its work: its first lists are complete, the cluster answers, and polls are taken.
-async fn ready(State(health): State<Health>) -> Response {
-    let unlisted = health.pulse.unlisted();
-    if unlisted > 0 {
-        let waiting = format!("the first list of Jobs is not complete yet (watches to go: {unlisted})\n");
-        return (StatusCode::SERVICE_UNAVAILABLE, waiting).into_response();
+/// All is well, or a line for each thing that is not.
+fn answer(troubles: &[impl ToString]) -> Response {
+    if troubles.is_empty() {
+        return "ok\n".into_response();
     }
-    if health.reachability.is_lost() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "the Kubernetes API does not answer\n").into_response();
-    }
-    if health.clients.polls_fail() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "Step Functions does not take polls: the log says why\n")
-            .into_response();
-    }
-    if health.heartbeats.deletions_stopped(health.clock.now()).is_some() {
-        let stopped = "suspiciously many tasks have died at once, and deletions are stopped: the log says more\n";
-        return (StatusCode::SERVICE_UNAVAILABLE, stopped).into_response();
-    }
-    "ok\n".into_response()
+    let lines: String = troubles.iter().map(|trouble| format!("{}\n", trouble.to_string())).collect();
+    (StatusCode::SERVICE_UNAVAILABLE, lines).into_response()
 }
 
 async fn text_of_metrics(State(health): State<Health>) -> Response {
     match health.metrics.text() {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use aws_config::{BehaviorVersion, SdkConfig};
+    use http_body_util::BodyExt;
+    use prometheus_client::metrics::counter::Counter;
+    use runjob_core::{arn::ActivityArn, lease::Role};
+    use tokio::sync::{mpsc, watch};
+
+    use super::*;
+    use crate::{cluster::Scope, heartbeat::Pace};
+
+    const NAMESPACES: [&str; 2] = ["one", "two"];
+
+    fn an_activity() -> ActivityArn {
+        "arn:aws:states:eu-west-1:123456789012:activity:jobs".parse().unwrap()
+    }
+
+    /// A worker that has just begun, and watches two namespaces.
+    fn a_worker() -> Health {
+        let (metrics, clock) = (Arc::new(Metrics::new(&Counter::default())), Clock::start());
+        let clients =
+            Clients::new(&SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build(), &[an_activity()]);
+        let pace = Pace { interval: Duration::from_secs(20), rate: 100 };
+        let (role, lost) = (watch::channel(Role::Following).1, mpsc::unbounded_channel().0);
+        let (heartbeats, _beat) = Heartbeats::new(clients.clone(), metrics.clone(), pace, clock, role, lost);
+        let liveness = Liveness::default();
+        let scopes = NAMESPACES.map(|name| Scope(Some(name.to_owned())));
+        let pulse = Arc::new(Pulse::new(scopes, liveness.watch_over("the tracker".to_owned())));
+        Health { liveness, pulse, heartbeats, clients, reachability: Reachability::default(), metrics, clock }
+    }
+
+    async fn text(response: Response) -> (StatusCode, String) {
+        let status = response.status();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_is_alive_whatever_it_waits_for_and_dead_when_a_loop_is_stuck() {
+        let health = a_worker();
+        let (watch, poller) = (health.liveness.watch_over("the watch".to_owned()), "poller 1".to_owned());
+        let poller = health.liveness.watch_over(poller);
+        tokio::time::advance(Duration::from_hours(1)).await;
+        assert_eq!(text(live(State(health.clone())).await).await, (StatusCode::OK, "ok\n".to_owned()));
+        poller.busy(Duration::from_secs(150));
+        watch.busy(Duration::from_secs(450));
+        tokio::time::advance(Duration::from_secs(200)).await;
+        let dead = "poller 1 is stuck: no sign of life for 200 s, 150 s is the most\n";
+        assert_eq!(text(live(State(health)).await).await, (StatusCode::SERVICE_UNAVAILABLE, dead.to_owned()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_is_not_ready_says_all_that_it_waits_for() {
+        let health = a_worker();
+        let _new = health.clients.poll_failed(&an_activity());
+        health.reachability.record(false);
+        tokio::time::advance(Duration::from_secs(11)).await;
+        let (status, waits) = text(ready(State(health.clone())).await).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(
+            waits.lines().collect::<Vec<_>>(),
+            [
+                "the first list of Jobs in the namespace one is not complete yet",
+                "the first list of Jobs in the namespace two is not complete yet",
+                "the Kubernetes API does not answer",
+                "Step Functions does not take polls in eu-west-1: the log says why",
+            ]
+        );
+        // None of that is worth a restart.
+        assert_eq!(live(State(health)).await.status(), StatusCode::OK);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_has_all_that_it_needs_is_ready() {
+        let health = a_worker();
+        for name in NAMESPACES {
+            health.pulse.has_listed(&Scope(Some(name.to_owned())));
+        }
+        assert_eq!(text(ready(State(health)).await).await, (StatusCode::OK, "ok\n".to_owned()));
     }
 }

@@ -23,6 +23,7 @@ mod error_chain;
 pub mod heartbeat;
 pub mod intake;
 pub mod lease;
+pub mod liveness;
 pub mod metrics;
 pub mod permits;
 pub mod replies;

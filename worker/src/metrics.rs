@@ -79,6 +79,8 @@ pub struct Metrics {
     pub untrusted_tokens: Counter,
     /// How often deletions were stopped because too many tasks had died at once.
     pub braked: Counter,
+    /// Panics in what is done for one Job or task.
+    pub panics: Counter,
     leading: Gauge,
     completion_to_reply: Histogram,
     heartbeat_interval: Gauge<f64, std::sync::atomic::AtomicU64>,
@@ -101,6 +103,7 @@ impl Metrics {
             foreign_jobs: Counter::default(),
             untrusted_tokens: Counter::default(),
             braked: Counter::default(),
+            panics: Counter::default(),
             leading: Gauge::default(),
             completion_to_reply: Histogram::new(COMPLETION_BUCKETS),
             heartbeat_interval: Gauge::default(),
@@ -134,6 +137,7 @@ impl Metrics {
             "How often deletions were stopped because suspiciously many tasks had died at once",
             metrics.braked.clone(),
         );
+        registry.register("panics", "Panics in what is done for one Job or task", metrics.panics.clone());
         registry.register(
             "leading",
             "1 on the worker that acts for the group, 0 on the others",

@@ -5,7 +5,11 @@ use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 use anyhow::Context;
 use aws_config::SdkConfig;
 use jiff::Timestamp;
-use runjob_core::{lease::Candidate, names::lease_name, owner::short_hash};
+use runjob_core::{
+    lease::Candidate,
+    names::{Group, lease_name},
+    owner::short_hash,
+};
 use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 use tokio_util::{
     sync::CancellationToken,
@@ -15,10 +19,11 @@ use tracing::{Instrument, info, info_span, warn};
 
 use crate::{
     admin::{self, Health},
-    cluster::{Cluster, LeaseKey, Scope, keep_probing, keep_telling, watch},
+    cluster::{Cluster, LeaseKey, Scope, Watched, keep_probing, keep_telling, watch},
     heartbeat::{Heartbeats, Pace},
-    intake::Intake,
+    intake::{Intake, Line},
     lease::Candidacy,
+    liveness::Liveness,
     metrics::Metrics,
     permits::Permits,
     replies::Replies,
@@ -47,6 +52,8 @@ pub struct Worker {
     admin: Option<TcpListener>,
     /// What executions' histories call this worker.
     name: String,
+    /// The signs of life of its loops.
+    liveness: Liveness,
     /// What its Lease calls it: no other worker, and no other life of this one, has the same.
     identity: String,
 }
@@ -64,7 +71,7 @@ impl Worker {
         let name = worker_name();
         let life = format!("{} {}", std::process::id(), Timestamp::now().as_nanosecond());
         let identity = format!("{name}_{}", short_hash(&life));
-        Self { settings: Arc::new(settings), sdk, cluster, admin: None, name, identity }
+        Self { settings: Arc::new(settings), sdk, cluster, admin: None, name, liveness: Liveness::default(), identity }
     }
 
     /// Calls the worker that, in executions' histories and in its Lease. No other may have the same name.
@@ -78,15 +85,20 @@ impl Worker {
         self.admin.as_ref().and_then(|admin| admin.local_addr().ok())
     }
 
+    /// The signs of life of its loops, once it runs.
+    pub fn liveness(&self) -> Liveness {
+        self.liveness.clone()
+    }
+
     /// Runs until `drain` is cancelled and everything under way has come to its end. Running Jobs go on without it.
     pub async fn run(self, drain: CancellationToken) -> anyhow::Result<()> {
-        let Self { settings, sdk, cluster, admin, name, identity } = self;
+        let Self { settings, sdk, cluster, admin, name, liveness, identity } = self;
         let group = settings.group()?;
         let clients = Clients::new(&sdk, &settings.activities);
         let scopes = scopes(&settings);
-        let (clock, metrics, pulse) =
-            (cluster.clock(), Arc::new(Metrics::new(cluster.lost_events())), Arc::new(Pulse::new(scopes.len())));
-        let permits = Permits::new(settings.max_in_flight);
+        let pulse = Arc::new(Pulse::new(scopes.clone(), liveness.watch_over("the tracker".to_owned())));
+        let (clock, metrics) = (cluster.clock(), Arc::new(Metrics::new(cluster.lost_events())));
+        let permits = Permits::new(settings.max_in_flight, usize::from(settings.pollers) * clients.activities().len());
         let replies = Replies::new(clients.clone(), metrics.clone(), settings.job_failed_error.clone());
         let pace = Pace { interval: settings.heartbeat_interval, rate: settings.heartbeat_rate };
         let (lost_sender, lost) = mpsc::unbounded_channel();
@@ -104,6 +116,7 @@ impl Worker {
         let mut background = JoinSet::new();
         background.spawn(beat);
         let health = Health {
+            liveness: liveness.clone(),
             pulse: pulse.clone(),
             heartbeats: heartbeats.clone(),
             clients: clients.clone(),
@@ -116,12 +129,7 @@ impl Worker {
         }
         background.spawn(keep_probing(cluster.clone()));
         background.spawn(keep_telling(cluster.clone()));
-        let (news, watched) = mpsc::channel(NEWS);
-        for scope in scopes {
-            let span = info_span!("watch", namespace = scope.0.as_deref().unwrap_or("*"));
-            background.spawn(watch(cluster.clone(), scope, group.clone(), news.clone()).instrument(span));
-        }
-        drop(news);
+        let watched = watch_all(&mut background, &cluster, scopes, &group, &liveness);
 
         let events = cluster.clone();
         let effects = Effects::new(
@@ -157,6 +165,7 @@ impl Worker {
             metrics,
             clock,
             pulse,
+            line: Line::default(),
             under_way: TaskTracker::new(),
             drain: drain.clone(),
         };
@@ -164,7 +173,7 @@ impl Worker {
         tokio::select! {
             // The end comes first: a part that ends then ends with everything else.
             biased;
-            () = take_tasks(intake, name, &drain) => {}
+            () = take_tasks(intake, name, &liveness, &drain) => {}
             _ = background.join_next() => anyhow::bail!("a part of the worker has ended by itself"),
             ended = &mut tracking => {
                 ended.context("the tracker has panicked")?;
@@ -194,13 +203,31 @@ async fn serve(admin: TcpListener, health: Health) {
     }
 }
 
+/// Watches every scope in the background, and gives what the watches bring.
+fn watch_all(
+    background: &mut JoinSet<()>,
+    cluster: &Cluster,
+    scopes: Vec<Scope>,
+    group: &Group,
+    liveness: &Liveness,
+) -> mpsc::Receiver<Watched> {
+    let (news, watched) = mpsc::channel(NEWS);
+    for scope in scopes {
+        let span = info_span!("watch", namespace = scope.0.as_deref().unwrap_or("*"));
+        let sign = liveness.watch_over(format!("the watch of {scope}"));
+        background.spawn(watch(cluster.clone(), scope, group.clone(), news.clone(), sign).instrument(span));
+    }
+    watched
+}
+
 /// Polls until the drain, then awaits what is in flight: the polls, and the tasks that they bring.
-async fn take_tasks(intake: Intake, worker_name: String, drain: &CancellationToken) {
+async fn take_tasks(intake: Intake, worker_name: String, liveness: &Liveness, drain: &CancellationToken) {
     let under_way = intake.under_way.clone();
     let mut polls = JoinSet::new();
     for activity in intake.clients.activities() {
-        for _ in 0..intake.settings.pollers {
-            polls.spawn(intake.clone().poll(activity.clone(), worker_name.clone()));
+        for number in 1..=intake.settings.pollers {
+            let sign = liveness.watch_over(format!("poller {number} of {activity}"));
+            polls.spawn(intake.clone().poll(activity.clone(), worker_name.clone(), sign));
         }
     }
     drop(intake);

@@ -7,6 +7,7 @@ use std::{future::Future, sync::Arc};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+use serde_json::Value;
 
 use crate::{
     faults::{Effect, Faults},
@@ -84,6 +85,9 @@ impl<E: Endpoint> Front<E> {
                 drop(self.endpoint.clone().answer(request).await);
                 Err(Cut)
             }
+            Some(Effect::Mutate(change)) => Ok(self.endpoint.clone().answer(mutated(request, change)).await),
+            Some(Effect::AnswerTwice) => self.answer_twice(&kind, request).await,
+            Some(Effect::Repeat(answer)) => Ok(answer.map(whole)),
             Some(Effect::Warn(warning)) => {
                 let mut response = self.endpoint.clone().answer(request).await;
                 response.headers_mut().append(header::WARNING, header::HeaderValue::from_static(warning));
@@ -94,6 +98,25 @@ impl<E: Endpoint> Front<E> {
         self.recorder.answered(entry, outcome.as_ref().ok().map(Response::status));
         outcome
     }
+
+    async fn answer_twice(&self, kind: &str, request: Request<Bytes>) -> Result<Response<Body>, Cut> {
+        let (head, body) = self.endpoint.clone().answer(request).await.into_parts();
+        let body = body.collect().await?.to_bytes();
+        let answer = Response::from_parts(head, body);
+        self.faults.plan(kind, Effect::Repeat(answer.clone()), 1);
+        Ok(answer.map(whole))
+    }
+}
+
+/// The same request with another body, if its body is JSON.
+fn mutated(request: Request<Bytes>, change: fn(&mut Value)) -> Request<Bytes> {
+    request.map(|body| match serde_json::from_slice(&body) {
+        Ok(mut value) => {
+            change(&mut value);
+            value.to_string().into()
+        }
+        Err(_) => body,
+    })
 }
 
 fn scripted(status: StatusCode, retry_after: Option<u64>, body: String) -> Response<Body> {

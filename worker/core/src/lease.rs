@@ -33,8 +33,8 @@ pub enum Role {
         /// When its word ends.
         until: Moment,
     },
-    /// This one has acted, could not renew or has released the Lease, and has seen no other holder since: its tasks have only it to
-    /// keep them alive.
+    /// Nobody is known to act: this one has acted and has seen no other holder since, or has not been able to look for a while. Watched
+    /// tasks may have only this worker to keep them alive.
     Adrift,
 }
 
@@ -113,6 +113,8 @@ pub struct Candidate {
     until: Option<Moment>,
     /// Whether it has held the Lease, and seen no other holder since.
     was_last: bool,
+    /// When the Lease was read or written last.
+    looked: Moment,
     again: Moment,
 }
 
@@ -148,6 +150,7 @@ impl Candidate {
             seen: None,
             until: None,
             was_last: false,
+            looked: Moment::default(),
             again: Moment::default(),
         }
     }
@@ -161,7 +164,7 @@ impl Candidate {
     pub fn role(&self, now: Moment) -> Role {
         match self.until {
             Some(until) if now < until => Role::Leading { until },
-            _ if self.was_last => Role::Adrift,
+            _ if self.was_last || now.0.saturating_sub(self.looked.0) >= self.duration => Role::Adrift,
             _ => Role::Following,
         }
     }
@@ -185,6 +188,7 @@ impl Candidate {
 
     /// The Lease as it was read. `None`: there is none.
     pub fn looked(&mut self, found: Option<Value>, now: Moment) {
+        self.looked = now;
         let Some(lease) = found else {
             self.known = Known::Absent;
             return;
@@ -410,6 +414,17 @@ mod tests {
         assert_eq!(one.role(at(15)), Role::Adrift);
         assert!(Role::Adrift.beats() && !Role::Following.beats());
         assert_eq!(server.serve(&mut one, at(60)), Role::Leading { until: at(75) });
+    }
+
+    #[test]
+    fn one_that_cannot_look_does_not_rely_on_the_holder() {
+        let (mut server, mut one, mut two) = (Server::default(), candidate("one"), candidate("two"));
+        server.serve(&mut one, at(0));
+        assert_eq!(server.serve(&mut two, at(1)), Role::Following);
+        two.failed(at(3));
+        assert_eq!((two.role(at(15)), two.role(at(16))), (Role::Following, Role::Adrift));
+        server.serve(&mut one, at(20));
+        assert_eq!(server.serve(&mut two, at(20)), Role::Following);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::{
     job::{JobView, Phase},
     ledger::{Entry, Stamp},
     log_options::Retrieve,
-    progress::{Moment, Presence, Progress, Stage, TokenState},
+    progress::{Moment, Panics, Presence, Progress, Stage, TokenState},
     request::{Answer, OnStuck, OnTaskGone},
 };
 
@@ -77,15 +77,26 @@ pub enum Verdict {
     Deleted,
     /// The Job does not get going.
     Stuck,
+    /// This worker has a defect that the Job brings to light. Nothing is said of the Job: it is left as it is.
+    Internal,
 }
 
 /// Says what to do next for a Job, given what was done so far.
 pub fn step(view: &JobView, stamp: &Stamp, progress: &Progress, now: Moment) -> Decision {
+    if progress.reply == Stage::Running {
+        return Decision::Wait(None);
+    }
+    if progress.panics == Panics::TooMany {
+        return match progress.presence {
+            Presence::Missing | Presence::Gone => Decision::Forget,
+            Presence::Seen | Presence::Confirming => Decision::Wait(None),
+        };
+    }
     if progress.reply == Stage::Done {
         return after_reply(view, stamp, progress, now);
     }
-    if progress.reply == Stage::Running {
-        return Decision::Wait(None);
+    if progress.panics == Panics::Twice && progress.token == TokenState::Alive {
+        return report(progress, Verdict::Internal, now);
     }
     match progress.presence {
         Presence::Missing if progress.settle == Stage::Done => return Decision::Forget,
@@ -155,7 +166,7 @@ fn extent(stamp: &Stamp, phase: &Phase, deleting: bool) -> Option<Extent> {
 fn captured_first(stamp: &Stamp, progress: &Progress, verdict: Verdict, now: Moment) -> Decision {
     let phase = match verdict {
         Verdict::Created | Verdict::Succeeded => Phase::Complete,
-        Verdict::Failed | Verdict::Deleted | Verdict::Stuck => Phase::Failing,
+        Verdict::Failed | Verdict::Deleted | Verdict::Stuck | Verdict::Internal => Phase::Failing,
     };
     match extent(stamp, &phase, false) {
         Some(extent) if progress.capture == Stage::Open => Decision::Do(Effect::Capture(extent)),
@@ -245,6 +256,7 @@ mod tests {
         failure::JobError,
         fixtures::{JobBuilder, a_job, a_stamp},
         pending::{FIRST_LOOK, Pending},
+        progress::CaptureAfterPanic,
     };
 
     const NOW: Moment = Moment(Duration::from_secs(1000));
@@ -485,6 +497,48 @@ mod tests {
         assert_eq!(observed(a_job().deleting().view()), None);
     }
 
+    #[test]
+    fn a_panic_is_forgiven_once_then_the_task_is_answered_and_the_job_left() {
+        for job in [a_job(), failing(), a_job().complete(), a_job().deleting()] {
+            let mut progress = Progress { capture: Stage::Done, ..Progress::default() };
+            let _ = progress.panicked(NOW, NOW);
+            assert_eq!(decide(&job, progress), decide(&job, Progress { panics: Panics::None, ..progress }));
+            let _ = progress.panicked(NOW, NOW);
+            assert_eq!(decide(&job, progress), Decision::Do(Effect::Report(Verdict::Internal)));
+            let answered = Progress { reply: Stage::Done, verdict: Some(Verdict::Internal), ..progress };
+            assert_eq!(decide(&job, answered), Decision::Do(Effect::Settle));
+            let _ = progress.panicked(NOW, NOW);
+            assert_eq!(decide(&job, progress), Decision::Wait(None));
+            assert_eq!(decide(&job, Progress { presence: Presence::Missing, ..progress }), Decision::Forget);
+        }
+    }
+
+    #[test]
+    fn a_job_whose_task_is_gone_has_nobody_to_answer() {
+        let gone = Progress { token: TokenState::Gone, panics: Panics::Twice, ..Progress::default() };
+        assert_eq!(decide(&a_job(), gone), Decision::Do(Effect::Delete));
+        assert_eq!(decide(&a_job(), Progress { panics: Panics::TooMany, ..gone }), Decision::Wait(None));
+    }
+
+    #[test]
+    fn what_panicked_is_begun_again_after_a_pause_but_a_capture_is_lost() {
+        let later = Moment(NOW.0 + Duration::from_mins(1));
+        let under_way = |progress: Progress| {
+            let mut progress = progress;
+            let capture = progress.panicked(NOW, later);
+            (progress, capture)
+        };
+        let replying = Progress { reply: Stage::Running, ..Progress::default() };
+        assert_eq!(decide(&a_job().complete(), under_way(replying).0), Decision::Wait(Some(later)));
+        let settling = Progress { reply: Stage::Done, settle: Stage::Running, ..Progress::default() };
+        assert_eq!(decide(&a_job().complete(), under_way(settling).0), Decision::Wait(Some(later)));
+        let confirming = Progress { presence: Presence::Confirming, ..Progress::default() };
+        assert_eq!(decide(&a_job(), under_way(confirming).0), Decision::Do(Effect::Confirm));
+        let (lost, capture) = under_way(Progress { capture: Stage::Running, ..Progress::default() });
+        assert_eq!((lost.capture, capture), (Stage::Done, CaptureAfterPanic::Lost));
+        assert_eq!(under_way(replying).1, CaptureAfterPanic::Untouched);
+    }
+
     fn a_stage() -> impl Strategy<Value = Stage> {
         prop_oneof![
             Just(Stage::Open),
@@ -506,8 +560,9 @@ mod tests {
             deleting_since in prop_oneof![Just(None), Just(Some(EARLIER)), Just(Some(NOW))],
             pending in prop_oneof![Just(None), Just(Some(Pending::since(NOW, 0, None))), Just(Some(stuck(Course::Fail))), Just(Some(stuck(Course::Tell)))],
             verdict in prop_oneof![Just(None), Just(Some(Verdict::Failed)), Just(Some(Verdict::Stuck))],
+            panics in prop_oneof![Just(Panics::None), Just(Panics::Once), Just(Panics::Twice), Just(Panics::TooMany)],
         ) -> Progress {
-            Progress { presence, token, capture, reply, settle, deletion, kept_until, deleting_since, pending, verdict }
+            Progress { presence, token, capture, reply, settle, deletion, kept_until, deleting_since, pending, verdict, panics }
         }
     }
 
@@ -520,6 +575,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_job_that_panics_too_often_is_left_alone(view in any_job(), progress in a_progress()) {
+            let progress = Progress { panics: Panics::TooMany, ..progress };
+            let decision = step(&view, &a_stamp(), &progress, NOW);
+            prop_assert!(matches!(decision, Decision::Wait(None) | Decision::Forget), "{decision:?}");
+        }
+
         #[test]
         fn after_the_reply_there_is_nothing_but_settling(view in any_job(), progress in a_progress()) {
             let progress = Progress { reply: Stage::Done, ..progress };

@@ -35,9 +35,72 @@ pub struct Progress {
     pub pending: Option<Pending>,
     /// What the task is being, or was, answered with.
     pub verdict: Option<Verdict>,
+    /// How often something that was done for the Job has panicked.
+    pub panics: Panics,
+}
+
+/// A panic stops what is done for one Job, and nothing else. What has panicked is tried once more: it may have been bad luck. A Job
+/// that brings about a second one would do so for ever, and its task would never be answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Panics {
+    /// Nothing has.
+    #[default]
+    None,
+    /// What has is tried once more.
+    Once,
+    /// The task is answered with that, if it has not been answered, and the Job leaves the watch as it is.
+    Twice,
+    /// Even that has: the Job is left alone, until another worker looks at it with fresh eyes.
+    TooMany,
+}
+
+impl Panics {
+    fn one_more(self) -> Self {
+        match self {
+            Self::None => Self::Once,
+            Self::Once => Self::Twice,
+            Self::Twice | Self::TooMany => Self::TooMany,
+        }
+    }
+}
+
+/// What became of a capture when something panicked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "a report without its logs has to say so"]
+pub enum CaptureAfterPanic {
+    /// It was not that.
+    Untouched,
+    /// It is lost: the pods may be gone before it could be begun again. The report says so.
+    Lost,
 }
 
 impl Progress {
+    /// Something that was under way has panicked. Whatever is under way is to be begun again then.
+    pub fn panicked(&mut self, now: Moment, again: Moment) -> CaptureAfterPanic {
+        self.panics = self.panics.one_more();
+        for stage in [&mut self.reply, &mut self.settle, &mut self.deletion] {
+            if *stage == Stage::Running {
+                *stage = Stage::Again(again);
+            }
+        }
+        if self.presence == Presence::Confirming {
+            self.presence = Presence::Missing;
+        }
+        if let Some(pending) = &mut self.pending {
+            if pending.look() == Stage::Running {
+                pending.not_seen(now);
+            }
+            if pending.snapshot() == Stage::Running {
+                pending.snapped(Stage::Done);
+            }
+        }
+        if self.capture != Stage::Running {
+            return CaptureAfterPanic::Untouched;
+        }
+        self.capture = Stage::Done;
+        CaptureAfterPanic::Lost
+    }
+
     /// Starts and stops the clock of a Job without a ready pod. `longest_grace`: the most that it may be stuck, if there is a bound.
     pub fn observe(&mut self, view: &JobView, longest_grace: Option<Duration>, now: Moment) {
         let missing = view.phase == Phase::Active && !view.deleting && view.readiness == Readiness::NotReady;

@@ -18,6 +18,12 @@ pub fn read_may_pass(status: u16) -> bool {
     matches!(status, 429 | 500..=599)
 }
 
+/// Whether an answer of that status says that the API is in trouble, whatever was asked: it throttles, is overloaded, or knows
+/// nobody. Other errors may come of the Job itself, of its namespace, of a webhook.
+pub fn meets_everybody(status: u16) -> bool {
+    matches!(status, 401 | 408 | 429 | 502..=504)
+}
+
 /// Why a create was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {

@@ -15,11 +15,11 @@ use crate::clock::Clock;
 
 /// A server that accepts a connection but sends no response header within this time is in trouble. Admission webhooks alone may
 /// take up to 30 s (`timeoutSeconds`), and a create that is given up on is one that may or may not have happened.
-const RESPONSE_HEADER: Duration = Duration::from_secs(35);
+pub(super) const RESPONSE_HEADER: Duration = Duration::from_secs(35);
 /// A connection that is not made within this time never will be.
 const CONNECT: Duration = Duration::from_secs(10);
 /// The longest silence on a connection: a bit more than a watch may last (200 s), so that a half-open one is noticed.
-const SILENCE: Duration = Duration::from_secs(215);
+pub(super) const SILENCE: Duration = Duration::from_secs(215);
 
 /// The namespace of a worker that has no configuration to read it from.
 const NAMESPACE: &str = "default";

@@ -39,7 +39,7 @@ enum State {
 }
 
 impl Reachability {
-    pub(super) fn record(&self, answered: bool) {
+    pub(crate) fn record(&self, answered: bool) {
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
         *state = match (*state, answered) {
             (State::Silent(_), true) => State::Back(Instant::now()),

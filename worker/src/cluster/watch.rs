@@ -2,7 +2,7 @@
 
 use futures::{StreamExt, TryStreamExt, future::Either};
 use kube::{
-    Api, Resource,
+    Api, Client, Resource,
     runtime::watcher::{self, Event},
 };
 use runjob_core::{
@@ -14,12 +14,16 @@ use runjob_core::{
 };
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
+use tower::service_fn;
 use tracing::{debug, warn};
 
-use super::Cluster;
-use crate::{error_chain::chain, retry::WATCH};
+use super::{
+    Cluster,
+    connection::{RESPONSE_HEADER, SILENCE},
+};
+use crate::{error_chain::chain, liveness::Sign, retry::WATCH};
 
 /// The server ends a watch after this many seconds: shorter than the idle time-outs of load balancers on the way.
 const WATCH_SECONDS: u32 = 200;
@@ -27,9 +31,22 @@ const WATCH_SECONDS: u32 = 200;
 /// it ask for the same version again, for ever.
 const MAX_FAILURES: u32 = 5;
 
+/// The longest from one sign of life to the next: a request waits for its header, its watch lasts until the server ends it, and a
+/// connection that is only half open is given up on.
+const STUCK: Duration = Duration::from_secs(RESPONSE_HEADER.as_secs() + WATCH_SECONDS as u64 + SILENCE.as_secs());
+
 /// What is watched: one namespace, or all of them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Scope(pub Option<String>);
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(namespace) => write!(f, "the namespace {namespace}"),
+            None => f.write_str("all namespaces"),
+        }
+    }
+}
 
 /// A Job as the watch brings it.
 #[derive(Debug, Clone)]
@@ -105,10 +122,11 @@ impl Resource for WatchedJob {
 }
 
 /// Watches until nobody listens any more.
-pub async fn watch(cluster: Cluster, scope: Scope, group: Group, news: mpsc::Sender<Watched>) {
+pub async fn watch(cluster: Cluster, scope: Scope, group: Group, news: mpsc::Sender<Watched>, sign: Sign) {
+    let client = signing(&cluster, &sign);
     let api: Api<WatchedJob> = match &scope.0 {
-        Some(namespace) => Api::namespaced(cluster.api.clone(), namespace),
-        None => Api::all(cluster.api.clone()),
+        Some(namespace) => Api::namespaced(client, namespace),
+        None => Api::all(client),
     };
     let config = watcher::Config::default().labels(&format!("{GROUP}={group}")).timeout(WATCH_SECONDS);
     let mut pauses = WATCH.pauses();
@@ -143,20 +161,34 @@ pub async fn watch(cluster: Cluster, scope: Scope, group: Group, news: mpsc::Sen
                     continue;
                 }
             };
+            // As long as the tracker likes: it has a sign of its own.
+            sign.waiting();
             if news.send(message).await.is_err() {
                 return;
             }
+            sign.busy(STUCK);
         }
-        debug!(scope = ?scope.0, "the watch starts over with a list");
+        debug!(%scope, "the watch starts over with a list");
     }
+}
+
+/// A client whose every request is a sign of life. The watcher begins a watch anew without a word: of a quiet one nothing else is
+/// seen.
+fn signing(cluster: &Cluster, sign: &Sign) -> Client {
+    let (api, sign) = (cluster.api.clone(), sign.clone());
+    let service = service_fn(move |request| {
+        sign.busy(STUCK);
+        let api = api.clone();
+        async move { api.send(request).await }
+    });
+    Client::new(service, cluster.namespace())
 }
 
 /// The first failure of a series is everyday life; one that goes on is worth a warning.
 fn report(scope: &Scope, error: &watcher::Error, failures: u32) {
-    let namespace = scope.0.as_deref().unwrap_or("all namespaces");
     if failures == 1 {
-        debug!(namespace, error = chain(error), "the watch was interrupted");
+        debug!(%scope, error = chain(error), "the watch was interrupted");
     } else {
-        warn!(namespace, error = chain(error), "unable to watch Jobs");
+        warn!(%scope, error = chain(error), "unable to watch Jobs");
     }
 }

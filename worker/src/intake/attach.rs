@@ -15,7 +15,7 @@ use runjob_core::{
 
 use super::{
     Intake,
-    start::{Attempt, Existence, Later, Started, later},
+    start::{Attempt, Existence, Later, Started, Trouble, later},
 };
 use crate::{
     cluster::{Exchanged, WriteError},
@@ -64,7 +64,13 @@ impl Intake {
             WriteError::Unreachable(unreachable) => later(&unreachable, Existence::TakenOver),
             WriteError::Passing { after, .. } => {
                 let failure = Conflict::Unwritable(error.to_string()).failure(&plan.key);
-                Attempt::Later(Later { patience: PATIENCE, after, failure, existence: Existence::TakenOver })
+                Attempt::Later(Later {
+                    patience: PATIENCE,
+                    after,
+                    failure,
+                    existence: Existence::TakenOver,
+                    trouble: Trouble::Own,
+                })
             }
             WriteError::Refused { .. } => {
                 let conflict = Conflict::Unwritable(error.to_string());
@@ -76,7 +82,13 @@ impl Intake {
 
 fn undecided(plan: &Plan, conflict: &Conflict) -> Attempt {
     let failure = conflict.failure(&plan.key);
-    Attempt::Later(Later { patience: PATIENCE, after: None, failure, existence: Existence::Impossible })
+    Attempt::Later(Later {
+        patience: PATIENCE,
+        after: None,
+        failure,
+        existence: Existence::Impossible,
+        trouble: Trouble::Own,
+    })
 }
 
 /// The Job is taken over. Is it as it was planned? If not, it stays all the same: it may have run for days.

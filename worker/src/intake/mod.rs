@@ -10,12 +10,20 @@
 
 mod attach;
 mod call;
+mod line;
+mod panicked;
 mod patience;
 mod predecessor;
 mod start;
 
-use std::sync::Arc;
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
+use futures::FutureExt;
+pub use line::Line;
 use runjob_core::{
     arn::ActivityArn,
     failure::{ErrorName, TaskFailure},
@@ -26,23 +34,28 @@ use runjob_core::{
     service_account::Allowed,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{Instrument, Span, debug, field::Empty, info, info_span, warn};
+use tracing::{Instrument, Span, debug, error, field::Empty, info, info_span, warn};
 
 use crate::{
     clock::Clock,
     cluster::Cluster,
     heartbeat::{Heartbeats, Hold},
+    liveness::Sign,
     metrics::{Metrics, Outcome},
     permits::{Permit, Permits},
     replies::Replies,
     retry::CALLS,
     settings::Settings,
-    sfn::{Clients, PolledTask, Reply, Trouble},
+    sfn::{Clients, POLL_ATTEMPT, PolledTask, Reply, Trouble},
     tracker::Pulse,
 };
 
 /// The most fields of one input that are told of, having been passed over: there may be as many as fit into a megabyte.
 const MAX_WARNINGS: usize = 10;
+
+/// The longest that a poller is at one poll, and at the pause after one that failed: the poll's own time-out, and as long again for
+/// credentials that have to be fetched first.
+const STUCK: Duration = Duration::from_secs(2 * POLL_ATTEMPT.as_secs());
 
 /// Takes tasks and starts them.
 #[derive(Clone)]
@@ -67,6 +80,8 @@ pub struct Intake {
     pub clock: Clock,
     /// Knows when the first lists are complete.
     pub pulse: Arc<Pulse>,
+    /// Where tasks wait while the API is in trouble.
+    pub line: Line,
     /// The tasks that were taken and are not started yet.
     pub under_way: TaskTracker,
     /// No new poll starts once this is cancelled. Polls in flight are awaited: the service may already have assigned a task.
@@ -74,15 +89,26 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// Polls an activity until the drain.
-    pub async fn poll(self, activity: ActivityArn, worker_name: String) {
+    /// Polls an activity until the drain. A panic costs the poll that it befalls.
+    pub async fn poll(self, activity: ActivityArn, worker_name: String, sign: Sign) {
+        let mut pauses = CALLS.pauses();
+        while AssertUnwindSafe(self.poll_on(&activity, &worker_name, &sign)).catch_unwind().await.is_err() {
+            self.metrics.panics.inc();
+            error!(%activity, "a poll panicked: a task that it was about to bring is lost");
+            sign.waiting();
+            let _drained = self.drain.run_until_cancelled(tokio::time::sleep(pauses.next(None))).await;
+        }
+    }
+
+    async fn poll_on(&self, activity: &ActivityArn, worker_name: &str, sign: &Sign) {
         // Before that, nobody knows how many Jobs the group has.
         if self.drain.run_until_cancelled(self.pulse.listed()).await.is_none() {
             return;
         }
         let mut pauses = CALLS.pauses();
-        while let Some(permit) = self.room().await {
-            match self.clients.poll_activity(&activity, &worker_name).await {
+        while let Some(permit) = self.room(sign).await {
+            sign.busy(STUCK);
+            match self.clients.poll_activity(activity, worker_name).await {
                 Ok(Some(task)) => {
                     pauses.reset();
                     self.metrics.polled(Outcome::Task);
@@ -96,7 +122,7 @@ impl Intake {
                     drop(permit);
                     self.metrics.polled(Outcome::Error);
                     // Ten polls fail for the same reason again and again; once is enough to know of it.
-                    match self.clients.poll_failed(&activity) {
+                    match self.clients.poll_failed(activity) {
                         Trouble::New => warn!(%activity, %error, "unable to poll"),
                         Trouble::Known => debug!(%activity, %error, "unable to poll"),
                     }
@@ -107,7 +133,8 @@ impl Intake {
     }
 
     /// Waits for a permit and for a cluster that answers. `None`: no more polls.
-    async fn room(&self) -> Option<Permit> {
+    async fn room(&self, sign: &Sign) -> Option<Permit> {
+        sign.waiting();
         let ready = async {
             let permit = self.permits.acquire().await;
             self.cluster.reachability().restored().await;
@@ -122,42 +149,51 @@ impl Intake {
         let hold = self.heartbeats.hold(&task.token, &task.source);
         let span = info_span!("task", owner = OwnerKey::of_task(&task.token).short(), job = Empty);
         let intake = self.clone();
-        self.under_way.spawn(async move { intake.start(task, permit, hold).await }.instrument(span));
+        let mut permit = permit;
+        let started = async move {
+            intake.start_guarded(&task, &hold, &mut permit).await;
+            drop((permit, hold));
+        };
+        self.under_way.spawn(started.instrument(span));
     }
 
-    async fn start(self, task: PolledTask, permit: Permit, hold: Hold) {
+    /// Starts a task. `planned` is filled in before a Job of that plan may exist.
+    async fn start(&self, task: &PolledTask, hold: &Hold, permit: &mut Permit, planned: &OnceLock<Plan>) {
         let request = match self.request(&task.input) {
             Ok(request) => request,
             Err(failure) => {
                 info!(error = %failure.error, "a task's input was refused");
-                self.answer(&task, self.replies.failure(&failure)).await;
+                self.answer(task, self.replies.failure(&failure)).await;
                 return;
             }
         };
         match request {
             Request::Call(call) => {
-                if let Some(reply) = self.call(&call, &hold).await {
-                    self.answer(&task, reply).await;
+                // How long it takes is its own affair.
+                permit.give_way();
+                if let Some(reply) = self.call(&call, hold).await {
+                    self.answer(task, reply).await;
                 }
             }
             Request::RunJob(run) => {
                 let plan = Plan::new(&run, task.token.clone(), task.source.clone(), &self.group);
+                let plan = planned.get_or_init(|| plan);
                 Span::current().record("job", plan.key.to_string());
-                match self.create(&plan, &hold).await {
+                match self.create(plan, hold, permit).await {
                     start::Started::Created => {
                         info!("the Job is created");
                         self.metrics.created(Outcome::Succeeded);
-                        self.hand_over(permit, hold).await;
+                        self.hand_over(hold, permit).await;
                     }
                     start::Started::Attached => {
                         info!("the task is attached to the Job of its key");
                         self.metrics.created(Outcome::Attached);
-                        self.hand_over(permit, hold).await;
+                        self.hand_over(hold, permit).await;
                     }
                     start::Started::Failed(failure) => {
                         info!(error = %failure.error, "the Job could not be created");
                         self.metrics.created(Outcome::Failed);
-                        self.answer(&task, self.replies.failure(&failure)).await;
+                        self.answer(task, self.replies.failure(&failure)).await;
                     }
                     start::Started::NobodyWaits => {
                         info!("the task ended before its Job was created");
@@ -223,7 +259,8 @@ impl Intake {
     }
 
     /// Keeps the task alive, and counted, until the tracker has seen its Job: the watch may be away for as long as it likes.
-    async fn hand_over(&self, permit: Permit, hold: Hold) {
+    async fn hand_over(&self, hold: &Hold, permit: &mut Permit) {
+        permit.give_way();
         tokio::select! {
             biased;
             () = hold.followed() => {}
@@ -231,6 +268,5 @@ impl Intake {
             // The Job is there and stamped: the next worker finds it.
             () = self.drain.cancelled() => {}
         }
-        drop((permit, hold));
     }
 }

@@ -20,12 +20,16 @@ impl Patience {
     /// Whether the patience with this kind of trouble lasts beyond the next pause. Trouble of another kind begins a clock of its
     /// own: an API server that comes back from an outage may answer 401 for a moment.
     pub(super) fn lasts(&mut self, limit: Duration, pause: Duration) -> bool {
-        let now = Instant::now();
+        Instant::now() + pause <= self.end(limit)
+    }
+
+    /// When the patience with this kind of trouble ends.
+    pub(super) fn end(&mut self, limit: Duration) -> Instant {
         let begun = match self.kind {
             Some((same, begun)) if same == limit => begun,
-            _ => self.kind.insert((limit, now)).1,
+            _ => self.kind.insert((limit, Instant::now())).1,
         };
-        (now - begun) + pause <= limit && (now - self.since) + pause <= PATIENCE
+        (begun + limit).min(self.since + PATIENCE)
     }
 }
 

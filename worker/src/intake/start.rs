@@ -7,8 +7,9 @@ use runjob_core::{
     failure::{ErrorName, TaskFailure},
     job::JobView,
     plan::{Plan, Relation},
-    refusal::{PATIENCE, Refusal},
+    refusal::{PATIENCE, Refusal, meets_everybody},
 };
+use tokio::time::{timeout, timeout_at};
 use tracing::warn;
 
 use super::{
@@ -20,6 +21,7 @@ use super::{
 use crate::{
     cluster::{Delivery, EventKind, Exchanged, Fence, Unreachable, WriteError},
     heartbeat::{Hold, Verdict},
+    permits::Permit,
     retry::CALLS,
 };
 
@@ -56,6 +58,17 @@ pub(super) struct Later {
     pub(super) failure: TaskFailure,
     /// Whether the Job may exist all the same, as this task's.
     pub(super) existence: Existence,
+    /// Whether others have the same trouble.
+    pub(super) trouble: Trouble,
+}
+
+/// Whom it is that a trouble meets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// Every task: the API is away, or throttles.
+    Everybodys,
+    /// This task, or those of its namespace: others may be started meanwhile.
+    Own,
 }
 
 /// Whether an attempt without success may have made the task's Job all the same.
@@ -70,10 +83,12 @@ pub(super) enum Existence {
 
 impl Intake {
     /// Creates the Job. A request whose answer is lost is looked up before it is repeated; a 409 is looked into.
-    pub(super) async fn create(&self, plan: &Plan, hold: &Hold) -> Started {
+    pub(super) async fn create(&self, plan: &Plan, hold: &Hold, permit: &mut Permit) -> Started {
         let mut pauses = CALLS.pauses();
         let mut patience = Patience::new();
         let mut existence = Existence::Impossible;
+        // Whoever has waited that long in vain has one attempt of its own.
+        let mut first = timeout(PATIENCE, self.line.behind_others()).await.unwrap_or_default();
         loop {
             let attempt = match existence {
                 Existence::Impossible => self.attempt(plan, existence, hold).await,
@@ -89,13 +104,22 @@ impl Intake {
                 return Started::Failed(later.failure);
             }
             warn!(error = %later.failure.error, cause = %later.failure.message(), "unable to create the Job yet");
+            let (pause, end) = (tokio::time::sleep(pause), patience.end(later.patience));
+            let turn = async {
+                match (later.trouble, first.take()) {
+                    (Trouble::Everybodys, None) => first = timeout_at(end, self.line.first()).await.ok(),
+                    (Trouble::Everybodys, kept) => first = kept,
+                    (Trouble::Own, _) => permit.give_way(),
+                }
+                pause.await;
+            };
             // Only between attempts: a request under way may create the Job, and then the tracker has to know.
             tokio::select! {
                 biased;
                 // The watch shows it: it was created.
                 () = hold.followed() => return Started::Created,
                 () = hold.gone() => return Started::NobodyWaits,
-                () = tokio::time::sleep(pause) => {}
+                () = turn => {}
             }
         }
     }
@@ -145,6 +169,7 @@ impl Intake {
                         .to_owned(),
                 ),
                 existence,
+                trouble: Trouble::Everybodys,
             }),
         }
     }
@@ -251,7 +276,8 @@ impl Succession {
             Self::Refused => return Attempt::Done(Started::Failed(conflict)),
             Self::NobodyWaits => return Attempt::Done(Started::NobodyWaits),
         };
-        Attempt::Later(Later { patience, after, failure: conflict, existence: Existence::Impossible })
+        let (existence, trouble) = (Existence::Impossible, Trouble::Own);
+        Attempt::Later(Later { patience, after, failure: conflict, existence, trouble })
     }
 }
 
@@ -261,7 +287,8 @@ fn refused(refusal: Refusal, exchanged: &Exchanged) -> Attempt {
     let patience = if refusal == Refusal::BeingDeleted { GOING_PATIENCE } else { patience };
     // A server error may come after the Job was stored; every other refusal comes instead of it.
     let existence = if exchanged.answer.status >= 500 { Existence::Created } else { Existence::Impossible };
-    Attempt::Later(Later { patience, after: exchanged.retry_after, failure, existence })
+    let trouble = if meets_everybody(exchanged.answer.status) { Trouble::Everybodys } else { Trouble::Own };
+    Attempt::Later(Later { patience, after: exchanged.retry_after, failure, existence, trouble })
 }
 
 /// There was no answer to a request. `done`: what it may have done.
@@ -271,5 +298,5 @@ pub(super) fn later(unreachable: &Unreachable, done: Existence) -> Attempt {
         Delivery::NotSent => Existence::Impossible,
         Delivery::Unknown | Delivery::AnswerTooLong(_) => done,
     };
-    Attempt::Later(Later { patience: PATIENCE, after: None, failure, existence })
+    Attempt::Later(Later { patience: PATIENCE, after: None, failure, existence, trouble: Trouble::Everybodys })
 }

@@ -14,7 +14,7 @@ use aws_sdk_sfn::{Client, config::timeout::TimeoutConfig};
 use runjob_core::arn::ActivityArn;
 
 /// `GetActivityTask` is held for up to 60 s; the documentation asks for a client time-out of at least 65 s.
-const POLL_ATTEMPT: Duration = Duration::from_secs(75);
+pub(crate) const POLL_ATTEMPT: Duration = Duration::from_secs(75);
 /// Everything else answers at once.
 const CONTROL_ATTEMPT: Duration = Duration::from_secs(10);
 
@@ -104,9 +104,10 @@ impl Clients {
         if known { Trouble::Known } else { Trouble::New }
     }
 
-    /// Whether the latest poll anywhere went wrong.
-    pub fn polls_fail(&self) -> bool {
-        self.inner.regions.values().any(|pair| pair.polls_fail.load(Ordering::Relaxed))
+    /// The regions in which the latest poll went wrong.
+    pub fn polls_fail(&self) -> Vec<&str> {
+        let failing = self.inner.regions.iter().filter(|(_, pair)| pair.polls_fail.load(Ordering::Relaxed));
+        failing.map(|(region, _)| region.as_str()).collect()
     }
 
     fn pair(&self, arn: &ActivityArn) -> Result<&Pair, NoClient> {

@@ -8,6 +8,7 @@ mod error;
 mod poll;
 mod reply;
 
+pub(crate) use clients::POLL_ATTEMPT;
 pub use clients::{Clients, NoClient, Trouble};
 pub use error::{Gone, SfnError};
 pub use poll::PolledTask;

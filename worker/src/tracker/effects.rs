@@ -37,6 +37,9 @@ const AFTER_TROUBLE: Duration = Duration::from_secs(2);
 /// The most answers that are composed and sent at a time. While Step Functions is away, the others wait without taking the
 /// memory of an output each.
 const MAX_REPLIES: usize = 64;
+/// The most Jobs that are settled, deleted or confirmed at a time. After an outage very many are due at once, and an API server that
+/// has only just come back has others to serve.
+const MAX_WRITES: usize = 64;
 /// How often a settling looks again when the Job keeps changing under it.
 const SETTLE_ATTEMPTS: u32 = 5;
 
@@ -52,6 +55,7 @@ pub struct Effects {
     pub(super) room: Room,
     pub(super) looks: Looks,
     replying: Semaphore,
+    writing: Semaphore,
 }
 
 /// An effect, with everything that it needs to know.
@@ -138,13 +142,14 @@ impl Effects {
             room: Room::default(),
             looks: Looks::default(),
             replying: Semaphore::new(MAX_REPLIES),
+            writing: Semaphore::new(MAX_WRITES),
         }
     }
 
     pub(super) async fn carry_out(self: Arc<Self>, work: Work) -> Outcome {
         let Work { view, stamp, kind } = work;
         match kind {
-            WorkKind::Confirm => self.confirm(&view, &stamp).await,
+            WorkKind::Confirm => self.in_turn(self.confirm(&view, &stamp)).await,
             WorkKind::Capture { extent, job_ended } => {
                 Outcome::Captured(self.capture(&view, &stamp, extent, &job_ended).await)
             }
@@ -156,11 +161,24 @@ impl Effects {
                 // Closed only when the worker ends.
                 let _permit = self.replying.acquire().await.ok();
                 let reply = self.compose(&view, &stamp, verdict, object, &captured).await;
-                Outcome::Replied(self.replies.deliver(&stamp.source, &stamp.token, reply).await)
+                let delivery = self.replies.deliver(&stamp.source, &stamp.token, reply).await;
+                if delivery == Delivery::Refused {
+                    let message = "Step Functions takes no answer for the Job's task, not even that it failed: its state has to time out";
+                    self.cluster.tell(view, EventKind::Warning, "AnswerRefused", message);
+                }
+                Outcome::Replied(delivery)
             }
-            WorkKind::Settle => Outcome::Settled(self.settle(view, &stamp).await),
-            WorkKind::Delete => Outcome::Deleted(self.delete(&view).await),
+            WorkKind::Settle => Outcome::Settled(self.in_turn(self.settle(view, &stamp)).await),
+            WorkKind::Delete => Outcome::Deleted(self.in_turn(self.delete(&view)).await),
         }
+    }
+
+    /// Asks something of the API server when it is its turn, and not while the API is known to be away.
+    async fn in_turn<T>(&self, request: impl Future<Output = T>) -> T {
+        // Closed only when the worker ends.
+        let _permit = self.writing.acquire().await.ok();
+        self.cluster.reachability().restored().await;
+        request.await
     }
 
     /// Is the Job really gone? Only a GET knows: one that lost its label looks the same on the watch.

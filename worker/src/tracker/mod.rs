@@ -21,12 +21,7 @@ mod reply;
 mod room;
 mod table;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    panic::AssertUnwindSafe,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::FutureExt;
 use runjob_core::{
@@ -35,7 +30,7 @@ use runjob_core::{
     lease::Role,
     ledger::Entry as LedgerEntry,
     lifecycle::{Decision, Effect},
-    progress::{Moment, Presence, Stage, TokenState},
+    progress::{Moment, Panics, Presence, Stage, TokenState},
 };
 use tokio::{
     sync::{Semaphore, mpsc},
@@ -61,8 +56,6 @@ use crate::{
 
 /// The loop wakes at least this often, so that `/live` can tell a quiet loop from a stuck one.
 const TICK: Duration = Duration::from_secs(5);
-/// After an effect panicked, its Job is looked at again that much later.
-const AFTER_PANIC: Duration = Duration::from_mins(1);
 /// For so many durations of a Lease a worker that does not act keeps a Job that left the watch: one until it takes over from
 /// another that died right then, and one to spare.
 const KEPT_LEASES: u32 = 2;
@@ -79,8 +72,6 @@ pub struct Tracker {
     running: JoinSet<Done>,
     /// How often a list of each scope has begun.
     listings: BTreeMap<Scope, u64>,
-    /// The scopes that have shown a complete list.
-    listed: BTreeSet<Scope>,
     /// The Jobs that cannot be followed.
     untouchable: BTreeMap<JobId, Untouchable>,
     /// Permits to keep whole objects.
@@ -121,7 +112,6 @@ impl Tracker {
             table: Table::default(),
             running: JoinSet::new(),
             listings: BTreeMap::new(),
-            listed: BTreeSet::new(),
             untouchable: BTreeMap::new(),
             holds: Arc::new(Semaphore::new(MAX_HELD_OBJECTS)),
             mandate,
@@ -138,7 +128,7 @@ impl Tracker {
         stop: CancellationToken,
     ) {
         loop {
-            self.pulse.tick(self.clock);
+            self.pulse.tick();
             self.tell_idle();
             let tick = Instant::now() + TICK;
             let wake = self.table.next_wake().map_or(tick, |moment| self.clock.instant(moment).min(tick));
@@ -237,9 +227,7 @@ impl Tracker {
             }
             Watched::Listed(scope) => {
                 let listing = self.listings.get(&scope).copied().unwrap_or_default();
-                if self.listed.insert(scope.clone()) {
-                    self.pulse.one_more_listed();
-                }
+                self.pulse.has_listed(&scope);
                 self.untouchable.retain(|_, other| other.seen.0 != scope || other.seen.1 == listing);
                 // Deletions that happened while the watch was broken arrive as nothing at all.
                 for id in self.table.unseen(&scope, listing) {
@@ -375,11 +363,12 @@ impl Tracker {
         entry.begin(&effect);
         let work = self.effects.clone().carry_out(entry.work(&effect));
         let span = info_span!("job", job = %entry.view.key, owner = entry.stamp.owner.short());
-        let (id, token) = (id.clone(), entry.stamp.token.clone());
+        let (id, token, metrics) = (id.clone(), entry.stamp.token.clone(), self.metrics.clone());
         let guarded = async move {
             // One Job's bad luck must not become everybody's.
             let outcome = AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| {
                 error!(?effect, "an effect panicked");
+                metrics.panics.inc();
                 Outcome::Panicked
             });
             Done { id, token, outcome }
@@ -435,7 +424,14 @@ impl Tracker {
                 entry.progress.reply = Stage::Done;
                 entry.progress.presence = Presence::Gone;
             }
-            Outcome::Panicked => entry.retry_running(now, AFTER_PANIC),
+            Outcome::Panicked => {
+                entry.panicked(now);
+                if entry.progress.panics == Panics::TooMany {
+                    error!(job = %entry.view.key, "the Job is left alone: what is done for it panics again and again");
+                    // Nobody here answers the task any more: without heartbeats its state can find that out.
+                    self.heartbeats.stop(&token);
+                }
+            }
         }
         self.step(&id);
     }

@@ -1,51 +1,47 @@
-//! The signs of life of the tracker, for whoever depends on it: intake, `/live`, `/ready`.
+//! What others wait for of the tracker: its first lists, and its signs of life.
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use tokio::sync::watch;
 
 use super::TICK;
-use crate::clock::Clock;
+use crate::{cluster::Scope, liveness::Sign};
 
-/// The signs of life of the tracker.
+/// The tracker's loop turns at least once in each [`TICK`]; what it does in a turn takes milliseconds. On a machine that is crowded
+/// out, or while a list of very many Jobs comes in, a few ticks may be missed.
+const STUCK: Duration = Duration::from_secs(30);
+
+/// What others wait for.
 #[derive(Debug)]
 pub struct Pulse {
-    ticked: AtomicU64,
-    unlisted: watch::Sender<usize>,
+    sign: Sign,
+    unlisted: watch::Sender<BTreeSet<Scope>>,
 }
 
+const _: () = assert!(TICK.as_secs() * 6 <= STUCK.as_secs());
+
 impl Pulse {
-    /// No sign yet, and so many scopes to be listed.
-    pub fn new(scopes: usize) -> Self {
-        Self { ticked: AtomicU64::new(0), unlisted: watch::Sender::new(scopes) }
+    /// These scopes are still to be listed.
+    pub fn new(scopes: impl IntoIterator<Item = Scope>, sign: Sign) -> Self {
+        Self { sign, unlisted: watch::Sender::new(scopes.into_iter().collect()) }
     }
 
-    /// Whether the loop has turned lately.
-    pub fn is_beating(&self, clock: Clock) -> bool {
-        let ticked = Duration::from_millis(self.ticked.load(Ordering::Relaxed));
-        clock.now().0.saturating_sub(ticked) < TICK * 6
-    }
-
-    /// How many scopes have not shown a complete list yet.
-    pub fn unlisted(&self) -> usize {
-        *self.unlisted.borrow()
+    /// The scopes that have not shown a complete list yet.
+    pub fn unlisted(&self) -> Vec<Scope> {
+        self.unlisted.borrow().iter().cloned().collect()
     }
 
     /// Waits until every scope has shown a complete list.
     pub async fn listed(&self) {
         // The sender lives in `self`.
-        let _ = self.unlisted.subscribe().wait_for(|unlisted| *unlisted == 0).await;
+        let _ = self.unlisted.subscribe().wait_for(BTreeSet::is_empty).await;
     }
 
-    pub(super) fn tick(&self, clock: Clock) {
-        let millis = u64::try_from(clock.now().0.as_millis()).unwrap_or(u64::MAX);
-        self.ticked.store(millis, Ordering::Relaxed);
+    pub(super) fn tick(&self) {
+        self.sign.busy(STUCK);
     }
 
-    pub(super) fn one_more_listed(&self) {
-        self.unlisted.send_modify(|unlisted| *unlisted = unlisted.saturating_sub(1));
+    pub(crate) fn has_listed(&self, scope: &Scope) {
+        self.unlisted.send_if_modified(|unlisted| unlisted.remove(scope));
     }
 }

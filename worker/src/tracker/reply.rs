@@ -8,7 +8,7 @@ use runjob_core::{
         Diagnosis,
         failed::{self, Failure},
     },
-    failure::ErrorName,
+    failure::{ErrorName, TaskFailure},
     job::{JobView, Phase},
     ledger::{Stamp, user_view},
     lifecycle::Verdict,
@@ -31,6 +31,9 @@ impl Effects {
         object: Option<Arc<Value>>,
         captured: &Captured,
     ) -> Reply {
+        if verdict == Verdict::Internal {
+            return self.replies.failure(&internal(view));
+        }
         let object = match object {
             Some(object) => object,
             None => self.object(view, verdict).await,
@@ -55,7 +58,9 @@ impl Effects {
                 failed::diagnose(view, failure, &captured.pods, &captured.events)
             }
             Verdict::Deleted => Diagnosis::of_deleted(&view.key.to_string(), &captured.pods, &captured.events),
-            Verdict::Stuck => captured.stuck.clone().unwrap_or_else(|| Diagnosis::of_unknown(&view.key.to_string())),
+            Verdict::Stuck | Verdict::Internal => {
+                captured.stuck.clone().unwrap_or_else(|| Diagnosis::of_unknown(&view.key.to_string()))
+            }
         };
         let cause = output::of_failure(&diagnosis.to_json(), &job, reported, CAUSE_BUDGET);
         self.replies.failure_with_cause(ErrorName::Job(diagnosis.code), cause)
@@ -74,4 +79,13 @@ impl Effects {
             "metadata": {"namespace": view.key.namespace, "name": view.key.name, "uid": view.uid},
         }))
     }
+}
+
+/// Nothing that has to be looked at or worked out: that may be what panics.
+fn internal(view: &JobView) -> TaskFailure {
+    let message = format!(
+        "runjob has a defect that the Job {} brings to light: what is done for it panics again and again; the Job is left as it is",
+        view.key
+    );
+    TaskFailure::saying(ErrorName::Internal, message)
 }

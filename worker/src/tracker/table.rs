@@ -13,7 +13,7 @@ use runjob_core::{
     lifecycle::{DELETION_PATIENCE, Decision, Effect, step},
     names::JobKey,
     pending::{Finding, Pending},
-    progress::{Moment, Presence, Progress, Stage, TokenState},
+    progress::{CaptureAfterPanic, Moment, Presence, Progress, Stage, TokenState},
     request::OnStuck,
     token::TaskToken,
 };
@@ -35,6 +35,9 @@ use crate::{clock::Clock, cluster::Scope, heartbeat::Trust, metrics::Metrics, re
 /// The most finished Jobs whose whole object is kept until they are reported. Others are read again then: after an outage of
 /// Step Functions there may be very many.
 pub(super) const MAX_HELD_OBJECTS: usize = 200;
+
+/// After something has panicked, it is begun again that much later.
+const AFTER_PANIC: Duration = Duration::from_mins(1);
 
 /// A task that this process has never seen alive is not given up at once: if many are gone in that way, the brake on deletions is
 /// faster. The first beats of a worker that was started in the wrong place are told apart from bad luck by that.
@@ -226,29 +229,10 @@ impl Entry {
         }
     }
 
-    /// Whatever was under way is to be begun again, later.
-    pub(super) fn retry_running(&mut self, now: Moment, pause: Duration) {
-        let again = Stage::Again(Moment(now.0 + pause));
-        let progress = &mut self.progress;
-        for stage in [&mut progress.reply, &mut progress.settle, &mut progress.deletion] {
-            if *stage == Stage::Running {
-                *stage = again;
-            }
-        }
-        if progress.capture == Stage::Running {
-            progress.capture = Stage::Done;
+    /// Something that was under way has panicked.
+    pub(super) fn panicked(&mut self, now: Moment) {
+        if self.progress.panicked(now, Moment(now.0 + AFTER_PANIC)) == CaptureAfterPanic::Lost {
             self.captured = Arc::new(Captured::failed());
-        }
-        if progress.presence == Presence::Confirming {
-            progress.presence = Presence::Missing;
-        }
-        if let Some(pending) = &mut progress.pending {
-            if pending.look() == Stage::Running {
-                pending.not_seen(now);
-            }
-            if pending.snapshot() == Stage::Running {
-                pending.snapped(Stage::Done);
-            }
         }
     }
 }

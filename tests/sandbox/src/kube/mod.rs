@@ -16,6 +16,7 @@
 use std::{
     future::Future,
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -187,6 +188,11 @@ impl Kubernetes {
     /// Ends every watch as a plain end of the stream, as a busy server does.
     pub fn cut_watches(&self) {
         self.shared.gate.send_modify(|gate| gate.cuts += 1);
+    }
+
+    /// Ends every watch that is that old as a plain end of the stream, those to come as well; `None` lets them last again.
+    pub fn limit_watches(&self, longest: Option<Duration>) {
+        self.shared.gate.send_modify(|gate| gate.longest = longest);
     }
 
     /// Lets watches say nothing, as a half-open connection does; `false` lets them go on.

@@ -14,6 +14,7 @@ use super::{
     Shared, fields,
     job_status::is_finished,
     path::{Query, Target},
+    process::until,
     resources::Resource,
     selector::Selector,
     status::Status,
@@ -30,6 +31,8 @@ pub(crate) struct Gate {
     pub(crate) cuts: u64,
     /// Watches say nothing, not even that they end.
     pub(crate) muted: bool,
+    /// Watches last no longer than that.
+    pub(crate) longest: Option<Duration>,
     /// The server is gone.
     pub(crate) closed: bool,
 }
@@ -49,6 +52,7 @@ struct Watch {
     cursor: u64,
     lines: VecDeque<Line>,
     next_bookmark: Instant,
+    begun: Instant,
     ends: Instant,
     over: bool,
     cuts: u64,
@@ -78,6 +82,7 @@ pub(crate) fn open(
         cursor: version,
         lines: VecDeque::new(),
         next_bookmark: Instant::now() + shared.config.bookmark_interval,
+        begun: Instant::now(),
         ends: Instant::now() + lasts,
         over: false,
         cuts,
@@ -99,7 +104,8 @@ impl Watch {
     async fn next(mut self) -> Option<(Bytes, Self)> {
         loop {
             let gate = *self.gate.borrow_and_update();
-            if gate.closed || gate.cuts != self.cuts {
+            let cut = gate.longest.map(|longest| self.begun + longest);
+            if gate.closed || gate.cuts != self.cuts || cut.is_some_and(|cut| cut <= Instant::now()) {
                 return None;
             }
             if !gate.muted {
@@ -123,6 +129,7 @@ impl Watch {
                 biased;
                 // The senders live as long as `shared`.
                 _ = self.gate.changed() => {}
+                () = until(cut) => {}
                 _ = self.news.changed(), if !gate.muted => {}
                 () = sleep_until(wake), if !gate.muted => self.time_has_come(),
             }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use jiff::{SignedDuration, Timestamp};
-use runjob::{clock::Clock, cluster::Cluster, settings::Settings, worker::Worker};
+use runjob::{clock::Clock, cluster::Cluster, liveness::Liveness, settings::Settings, worker::Worker};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{fate::Traffic, journal::Journal, kube_client, link::Link, sfn_client};
@@ -32,6 +32,7 @@ pub struct LinkedWorker {
     link: Link,
     drain: CancellationToken,
     running: AbortOnDropHandle<anyhow::Result<()>>,
+    liveness: Liveness,
 }
 
 impl Memory {
@@ -70,7 +71,7 @@ impl Memory {
         let cluster = Cluster::over(kube_client::service(link.clone()), kube_client::URL, clock);
         let sdk = sfn_client::sdk_config(&link, &self.region, clock);
         let worker = Worker::without_admin(settings, sdk, cluster).named(name.to_owned());
-        let drain = CancellationToken::new();
+        let (drain, liveness) = (CancellationToken::new(), worker.liveness());
         let (run, crashed) = (worker.run(drain.clone()), link.clone());
         let running = AbortOnDropHandle::new(tokio::spawn(async move {
             tokio::select! {
@@ -79,7 +80,7 @@ impl Memory {
                 ended = run => ended,
             }
         }));
-        LinkedWorker { link, drain, running }
+        LinkedWorker { link, drain, running, liveness }
     }
 }
 
@@ -87,6 +88,11 @@ impl LinkedWorker {
     /// Its line.
     pub fn link(&self) -> &Link {
         &self.link
+    }
+
+    /// The signs of life of its loops.
+    pub fn liveness(&self) -> &Liveness {
+        &self.liveness
     }
 
     /// Asks the worker to drain, as SIGTERM does.

@@ -210,6 +210,11 @@ pub(crate) fn name(object: &Value) -> &str {
     object["metadata"]["name"].as_str().unwrap()
 }
 
+/// What events of a watch say: their types, and the names of their objects.
+pub(crate) fn kinds(events: &[Value]) -> Vec<(&str, &str)> {
+    events.iter().map(|event| (event["type"].as_str().unwrap(), name(&event["object"]))).collect()
+}
+
 /// A Job of one container that runs a line of shell.
 pub(crate) fn a_job(name: &str, shell: &str) -> Value {
     json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": {

@@ -5,6 +5,7 @@
 
 mod cluster;
 mod deletion;
+mod faults;
 mod jobs;
 mod logs;
 mod objects;

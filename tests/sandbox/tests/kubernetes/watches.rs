@@ -3,14 +3,10 @@
 use runjob_sandbox::kube::{Config, Kubernetes, Programs, Script};
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, JOBS, a_job, name, seconds, with};
+use crate::cluster::{Cluster, JOBS, a_job, kinds, seconds, with};
 
 fn labelled(name: &str) -> Value {
     with(a_job(name, ""), "/metadata/labels", json!({"runjob/group": "g"}))
-}
-
-fn kinds(events: &[Value]) -> Vec<(&str, &str)> {
-    events.iter().map(|event| (event["type"].as_str().unwrap(), name(&event["object"]))).collect()
 }
 
 /// Jobs that nothing happens to.

@@ -114,6 +114,18 @@ async fn a_poll_whose_answer_is_cut_loses_the_task() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_poll_that_is_answered_twice_hands_out_one_task_twice() {
+    let client = Client::new();
+    client.front.faults().plan("GetActivityTask", Effect::AnswerTwice, 1);
+    for input in ["1", "2"] {
+        client.service().bare_task("jobs", input, Clocks::default());
+    }
+    let [first, again, next] = [client.next_task().await, client.next_task().await, client.next_task().await];
+    assert_eq!([&*first.input, &*again.input, &*next.input], ["1", "1", "2"]);
+    assert_eq!(first.token, again.token);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_closes_its_task() {
     let client = Client::new();
     let task = client.service().bare_task("jobs", "{}", Clocks::default());

@@ -7,6 +7,7 @@ mod create;
 mod documents;
 mod drain;
 mod events;
+mod faults;
 mod gone;
 mod keys;
 mod logs;

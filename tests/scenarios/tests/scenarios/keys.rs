@@ -15,9 +15,9 @@ use crate::workflows::retried;
 /// The key that the documentation advises.
 const ADVISED: &str = "States.Format('{}/{}/{}', $$.Execution.Id, $$.State.Name, $$.State.EnteredTime)";
 /// What the worker says when a task has got the Job of its key.
-const ATTACHED: &str = "attached to the Job of its key";
+pub(crate) const ATTACHED: &str = "attached to the Job of its key";
 /// Why LocalStack cannot show what depends on the end of a task.
-const HEARTBEATS: &str = "it accepts heartbeats of a task that has ended, and nobody can tell";
+pub(crate) const HEARTBEATS: &str = "it accepts heartbeats of a task that has ended, and nobody can tell";
 
 pub(crate) fn scenarios() -> Vec<Scenario> {
     let mut all = running();
@@ -119,16 +119,16 @@ fn counted(name: &str, then: &str) -> JobRequest {
 }
 
 /// The same, until it is let go on.
-fn gated_and_counted(name: &str) -> JobRequest {
+pub(crate) fn gated_and_counted(name: &str) -> JobRequest {
     counted(name, &format!("until [ -e {SCRATCH}/go ]; do sleep 0.1; done"))
 }
 
 /// What it prints after so many runs.
-fn ran(times: u32) -> Check {
+pub(crate) fn ran(times: u32) -> Check {
     log("main", times)
 }
 
-fn keyed(job: JobRequest) -> JobRequest {
+pub(crate) fn keyed(job: JobRequest) -> JobRequest {
     job.with("/IdempotencyKey", "the same for all")
 }
 

@@ -9,6 +9,7 @@ mod failures;
 mod gone;
 mod keys;
 mod logs;
+mod replicas;
 mod requests;
 mod results;
 mod stuck;
@@ -83,6 +84,7 @@ async fn main() -> ExitCode {
         calls::scenarios(),
         gone::scenarios(),
         keys::scenarios(),
+        replicas::scenarios(),
         trouble::scenarios(),
     ];
     let all: Vec<Scenario> = all.into_iter().flatten().collect();

@@ -1,0 +1,91 @@
+//! Answers that Step Functions will never take, and settlings that the API server refuses: both come to an end.
+
+use std::time::Duration;
+
+use runjob_sandbox::{memory::Fate, sfn::TaskOutcome};
+use serde_json::json;
+
+use crate::{
+    output,
+    play::{Ending, is_settled, play},
+};
+
+fn refusal(code: &str) -> Fate {
+    let body = json!({"__type": code, "message": "the words of Step Functions"}).to_string();
+    Fate::Answer { status: 400, retry_after: None, body }
+}
+
+fn status(status: u16) -> Fate {
+    let body = json!({"kind": "Status", "code": status, "message": "the words of the API server"}).to_string();
+    Fate::Answer { status, retry_after: None, body }
+}
+
+fn failure(ending: &Ending) -> Option<(Option<&str>, Option<&str>)> {
+    match &ending.outcome {
+        TaskOutcome::Failed { error, cause } => Some((error.as_deref(), cause.as_deref())),
+        _ => None,
+    }
+}
+
+#[test]
+fn an_output_that_is_refused_becomes_one_failure_with_the_words_of_the_service() {
+    for code in ["InvalidOutput", "ValidationException"] {
+        let ending = play(&[("SendTaskSuccess", refusal(code))]);
+        let (error, cause) = failure(&ending).unwrap();
+        assert_eq!(error, Some("RunJob.OutputRejected"));
+        assert!(cause.unwrap().contains(&format!("{code}: the words of Step Functions")), "{cause:?}");
+        assert_eq!((ending.count("SendTaskSuccess"), ending.count("SendTaskFailure")), (1, 1));
+        assert!(is_settled(ending.job.as_ref()));
+    }
+}
+
+#[test]
+fn a_key_that_cannot_be_used_gets_a_bare_failure() {
+    for code in ["KmsAccessDeniedException", "KmsInvalidStateException"] {
+        let ending = play(&[("SendTaskSuccess", refusal(code))]);
+        assert_eq!(failure(&ending), Some((None, None)));
+        assert_eq!((ending.count("SendTaskSuccess"), ending.count("SendTaskFailure")), (1, 1));
+        assert!(is_settled(ending.job.as_ref()) && !ending.tells("AnswerRefused"));
+    }
+}
+
+#[test]
+fn where_no_answer_is_taken_the_job_is_settled_and_says_so() {
+    for (first, second) in
+        [("InvalidOutput", "ValidationException"), ("KmsInvalidStateException", "KmsInvalidStateException")]
+    {
+        let ending = play(&[("SendTaskSuccess", refusal(first)), ("SendTaskFailure", refusal(second))]);
+        assert!(matches!(ending.outcome, TaskOutcome::TimedOut(_)), "{:?}", ending.outcome);
+        assert_eq!((ending.count("SendTaskSuccess"), ending.count("SendTaskFailure")), (1, 1));
+        assert!(is_settled(ending.job.as_ref()) && ending.tells("AnswerRefused"));
+    }
+}
+
+#[test]
+fn what_may_pass_is_tried_again_until_it_has() {
+    for code in ["AccessDeniedException", "ExpiredTokenException", "ThrottlingException", "KmsThrottlingException"] {
+        let ending = play(&["SendTaskSuccess"; 5].map(|kind| (kind, refusal(code))));
+        output(&ending.outcome);
+        assert_eq!((ending.count("SendTaskSuccess"), ending.count("SendTaskFailure")), (6, 0), "{code}");
+    }
+}
+
+#[test]
+fn a_settling_that_is_refused_is_told_of_and_tried_again_after_minutes() {
+    for refused in [403, 422] {
+        let ending = play(&[("patch jobs", status(refused))]);
+        output(&ending.outcome);
+        assert!(ending.tells("SettleRefused"));
+        assert!(json!(ending.events).to_string().contains("the words of the API server"));
+        let [first, second] = patches(&ending);
+        let pause = second.checked_sub(first).unwrap();
+        assert!((Duration::from_mins(5)..Duration::from_mins(6)).contains(&pause), "{pause:?}");
+        assert!(is_settled(ending.job.as_ref()));
+    }
+}
+
+/// When the two settlings were sent.
+fn patches(ending: &Ending) -> [Duration; 2] {
+    let patches = ending.requests.iter().filter(|line| line.kind == "patch jobs").map(|line| line.at);
+    patches.collect::<Vec<_>>().try_into().unwrap()
+}

@@ -1,0 +1,109 @@
+//! A task whose start panicked. It must not be lost in silence, and it must not be answered while a Job of its own may run.
+//!
+//! Before anything was written, and for a `call`, there is nobody but this worker to answer: it answers. Once a create may have gone out,
+//! the Job may exist, and then its task is the tracker's: a Job that runs on while its state is tried again would be run twice. So the
+//! worker waits until the tracker has the Job, or until a create that was given up on cannot arrive any more and the API server says
+//! that there is none.
+
+use std::{panic::AssertUnwindSafe, sync::OnceLock, time::Duration};
+
+use futures::FutureExt;
+use runjob_core::{
+    failure::{ErrorName, TaskFailure},
+    job::JobView,
+    plan::{Plan, Relation},
+};
+use tracing::{error, warn};
+
+use super::Intake;
+use crate::{heartbeat::Hold, permits::Permit, retry::CALLS, sfn::PolledTask};
+
+/// Longer than any request to the API server takes: one that was cut off by the panic has arrived by then, or never will.
+const SETTLED: Duration = Duration::from_mins(1);
+
+/// Whose the task is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Heir {
+    /// This worker is to answer: there is no Job.
+    Worker,
+    /// There is one, or there was: it is up to the tracker, or answered already.
+    Tracker,
+}
+
+impl Intake {
+    /// Starts a task. A panic costs this one task its Job, and nothing else.
+    pub(super) async fn start_guarded(&self, task: &PolledTask, hold: &Hold, permit: &mut Permit) {
+        let planned = OnceLock::new();
+        if AssertUnwindSafe(self.start(task, hold, permit, &planned)).catch_unwind().await.is_ok() {
+            return;
+        }
+        self.metrics.panics.inc();
+        error!("the start of a task panicked");
+        if AssertUnwindSafe(self.after_panic(task, hold, permit, planned.get())).catch_unwind().await.is_err() {
+            self.metrics.panics.inc();
+            error!("a task cannot be answered: even that panics; without heartbeats its state ends");
+        }
+    }
+
+    async fn after_panic(&self, task: &PolledTask, hold: &Hold, permit: &mut Permit, planned: Option<&Plan>) {
+        // Whatever it waits for, nobody else has to.
+        permit.give_way();
+        let heir = match planned {
+            Some(plan) => self.heir(plan, hold).await,
+            None => Heir::Worker,
+        };
+        match heir {
+            Heir::Worker => {
+                let message =
+                    "runjob has a defect that this task brings to light: its start panicked, and there is no Job of it";
+                let failure = TaskFailure::saying(ErrorName::Internal, message);
+                self.answer(task, self.replies.failure(&failure)).await;
+            }
+            Heir::Tracker => self.hand_over(hold, permit).await,
+        }
+    }
+
+    async fn heir(&self, plan: &Plan, hold: &Hold) -> Heir {
+        tokio::select! {
+            biased;
+            () = hold.followed() => return Heir::Tracker,
+            () = hold.gone() => return Heir::Tracker,
+            () = tokio::time::sleep(SETTLED) => {}
+        }
+        let mut pauses = CALLS.pauses();
+        loop {
+            let after = match self.cluster.get(&plan.key).await {
+                Ok(found) if found.answer.status == 404 => return Heir::Worker,
+                Ok(found) if found.answer.is_success() => {
+                    let view = JobView::of(&found.answer.body);
+                    return view.map_or(Heir::Worker, |view| heir_of(&plan.relation(&view)));
+                }
+                Ok(found) => {
+                    warn!(status = found.answer.status, "unable to find out whether a task has a Job");
+                    found.retry_after
+                }
+                Err(error) => {
+                    warn!(%error, "unable to find out whether a task has a Job");
+                    None
+                }
+            };
+            // As long as nobody knows, nobody answers. The tracker may be the first to know.
+            tokio::select! {
+                biased;
+                () = hold.followed() => return Heir::Tracker,
+                () = hold.gone() => return Heir::Tracker,
+                () = tokio::time::sleep(pauses.next(after)) => {}
+            }
+        }
+    }
+}
+
+/// What the object under the planned name makes of the task.
+fn heir_of(found: &Relation<'_>) -> Heir {
+    match found {
+        Relation::Ours | Relation::OursAndSettled => Heir::Tracker,
+        Relation::OfKey | Relation::OtherSpec | Relation::Predecessor(_) | Relation::Leaving | Relation::Foreign => {
+            Heir::Worker
+        }
+    }
+}
