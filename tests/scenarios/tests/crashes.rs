@@ -1,4 +1,5 @@
 //! Every crash and every fault at every request: `cargo test -p runjob-scenarios --test crashes -- --nocapture`.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "what it finds is for people to read")]
 
 use std::{process::ExitCode, time::Instant};
 

@@ -1,9 +1,10 @@
 //! Every mishap at every request of every story.
 
 use super::{
+    bug::Bug,
     crew,
     mishap::{Mishap, Mishaps},
-    run::{Played, play},
+    run::{Played, play, play_buggy},
     story::{Attendance, Story},
 };
 
@@ -79,6 +80,21 @@ pub fn pairs<'s>(calm: &[Calm<'s>], seed: u64, runs: usize) -> Vec<Case<'s>> {
         cases.push(Case { story, mishaps: Mishaps::at([(first, one), (second, other)]) });
     }
     cases
+}
+
+/// Looks for a run of these stories that breaks a rule because of a bug: undisturbed, then with each crash at each request.
+pub fn caught(bug: Bug, stories: &[Story]) -> anyhow::Result<Option<Broken>> {
+    for story in stories {
+        let calm = [Calm { story, played: play_buggy(story, &Mishaps::none(), bug)? }];
+        let undisturbed = Case { story, mishaps: Mishaps::none() };
+        for Case { story, mishaps } in [undisturbed].into_iter().chain(single(&calm, &Mishap::CRASHES)) {
+            let played = play_buggy(story, &mishaps, bug)?;
+            if !played.violations.is_empty() {
+                return Ok(Some(Broken { story: story.name, mishaps, played }));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// Makes the runs, and gives those that broke a rule.

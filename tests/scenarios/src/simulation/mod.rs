@@ -7,7 +7,9 @@
 //! ```
 //!
 //! A run follows from its story, its seed and its mishaps: it can be played again.
+#![expect(clippy::indexing_slicing, reason = "only JSON is indexed: what is not there is null")]
 
+pub mod bug;
 pub mod crew;
 pub mod enumeration;
 pub mod expected;

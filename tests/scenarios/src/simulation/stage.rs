@@ -161,9 +161,23 @@ impl Stage {
         task.finished().await;
     }
 
+    /// Lets a moment pass: what was sent is still on its way.
+    pub async fn moment(&self) {
+        sleep(Duration::from_millis(1)).await;
+    }
+
     /// Lets time pass.
     pub async fn seconds(&self, seconds: u64) {
         sleep(Duration::from_secs(seconds)).await;
+    }
+
+    /// Asks a worker to drain, as SIGTERM does. When it has ended, another is started in its place.
+    pub fn drain(&self, place: usize) {
+        let Some(Replica { link, drain }) = self.replica(place) else { return };
+        drain.cancel();
+        if self.set.traffic.gives_up_polls() {
+            link.give_up_polls();
+        }
     }
 
     /// A worker, if it runs right now.

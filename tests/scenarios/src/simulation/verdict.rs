@@ -7,7 +7,7 @@ use super::{
     expected::Ending,
     mishap::Mishaps,
     stage::{Given, Stage},
-    witness::{JobHistory, PodHistory, Witness, has_condition, text},
+    witness::{JobHistory, Milestone, PodHistory, Witness, has_condition, text},
 };
 
 /// What stays on a settled Job.
@@ -43,7 +43,7 @@ impl Judge<'_> {
         if record.accepted.len() > 1 {
             wrong.push("it was answered more than once".to_owned());
         }
-        wrong.extend(self.other_answers(record));
+        wrong.extend(other_answers(record));
         let ending = &given.expected;
         let fits = ending.undisturbed.iter().any(|ending| ending.is(outcome))
             || (!self.mishaps.is_empty() && ending.otherwise.iter().any(|ending| ending.is(outcome)));
@@ -52,17 +52,6 @@ impl Judge<'_> {
         }
         wrong.extend(self.truth(given, outcome));
         wrong
-    }
-
-    /// An answer that came too late has to say the same as the one that was accepted, but for logs that went with their pods.
-    fn other_answers(&self, record: &Record) -> Vec<String> {
-        let name = |answer: &Answer| match answer {
-            Answer::Success(_) => "success".to_owned(),
-            Answer::Failure { error, .. } => error.clone().unwrap_or_default(),
-        };
-        let first = record.accepted.first().map(name);
-        let others = record.refused.iter().map(name).filter(|other| first.as_ref().is_some_and(|first| first != other));
-        others.map(|other| format!("it was answered with {first:?}, then with {other}")).collect()
     }
 
     /// A task that no Job was ever made for may be lost with the answer to its poll, or with the worker that had it; so may one
@@ -76,7 +65,7 @@ impl Judge<'_> {
         if jobs.peek().is_none() {
             return crashed || self.lost_a_poll();
         }
-        crashed && jobs.all(|(_, job)| job.gone && self.stage.has_deleted(&job.name))
+        crashed && jobs.all(|(_, job)| job.has(Milestone::Gone) && self.stage.has_deleted(&job.name))
     }
 
     fn lost_a_poll(&self) -> bool {
@@ -102,7 +91,7 @@ impl Judge<'_> {
                 if started {
                     return Vec::new();
                 }
-                if !job.complete {
+                if !job.has(Milestone::Complete) {
                     return vec!["it succeeded, and its Job never was complete".to_owned()];
                 }
                 (output, (uid, job))
@@ -110,8 +99,12 @@ impl Judge<'_> {
             TaskOutcome::Failed { error: Some(error), cause } if error.starts_with("Job.") => {
                 let jobs: Vec<_> = self.witness.jobs_of(&given.token).collect();
                 let found = match error.as_str() {
-                    "Job.Deleted" => jobs.iter().find(|(_, job)| job.deleted && self.stage.has_deleted(&job.name)),
-                    "Job.BackoffLimitExceeded" | "Job.DeadlineExceeded" => jobs.iter().find(|(_, job)| job.failed),
+                    "Job.Deleted" => jobs
+                        .iter()
+                        .find(|(_, job)| job.has(Milestone::DeletionAsked) && self.stage.has_deleted(&job.name)),
+                    "Job.BackoffLimitExceeded" | "Job.DeadlineExceeded" => {
+                        jobs.iter().find(|(_, job)| job.has(Milestone::Failed))
+                    }
                     _ => jobs.first(),
                 };
                 let Some((uid, job)) = found else {
@@ -199,7 +192,8 @@ impl Judge<'_> {
         let mut wrong = Vec::new();
         for given in self.given {
             let made: Vec<_> = self.witness.jobs_of(&given.token).collect();
-            let lost = made.iter().filter(|(_, job)| job.gone && self.stage.has_deleted(&job.name)).count();
+            let lost =
+                made.iter().filter(|(_, job)| job.has(Milestone::Gone) && self.stage.has_deleted(&job.name)).count();
             if made.len() > 1 + lost {
                 wrong.push(format!(
                     "the Job {} was made {} times",
@@ -236,6 +230,17 @@ impl Judge<'_> {
     fn given_of(&self, token: &str) -> Option<&Given> {
         self.given.iter().find(|given| given.token == token)
     }
+}
+
+/// An answer that came too late has to say the same as the one that was accepted, but for logs that went with their pods.
+fn other_answers(record: &Record) -> Vec<String> {
+    let name = |answer: &Answer| match answer {
+        Answer::Success(_) => "success".to_owned(),
+        Answer::Failure { error, .. } => error.clone().unwrap_or_default(),
+    };
+    let first = record.accepted.first().map(name);
+    let others = record.refused.iter().map(name).filter(|other| first.as_ref().is_some_and(|first| first != other));
+    others.map(|other| format!("it was answered with {first:?}, then with {other}")).collect()
 }
 
 fn ran(pod: &PodHistory) -> impl Iterator<Item = &String> {

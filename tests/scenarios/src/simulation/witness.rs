@@ -25,14 +25,28 @@ pub struct JobHistory {
     pub owner: String,
     /// Every token that it ever carried, the latest last.
     pub tokens: Vec<String>,
-    /// Whether it was ever `Complete`.
-    pub complete: bool,
-    /// Whether it was ever `Failed`.
-    pub failed: bool,
-    /// Whether its deletion was ever asked for.
-    pub deleted: bool,
-    /// Whether it is gone.
-    pub gone: bool,
+    /// How far it ever came.
+    reached: BTreeSet<Milestone>,
+}
+
+/// Something that happens to a Job once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Milestone {
+    /// It was `Complete`.
+    Complete,
+    /// It was `Failed`.
+    Failed,
+    /// Its deletion was asked for.
+    DeletionAsked,
+    /// It is gone.
+    Gone,
+}
+
+impl JobHistory {
+    /// Whether it ever came that far.
+    pub fn has(&self, milestone: Milestone) -> bool {
+        self.reached.contains(&milestone)
+    }
 }
 
 /// What became of one pod.
@@ -76,17 +90,23 @@ impl Witness {
         if !owner.is_empty() {
             seen.owner = owner;
         }
-        seen.complete |= has_condition(job, "Complete");
-        seen.failed |= has_condition(job, "Failed");
-        seen.gone |= gone;
-        if !seen.deleted && (gone || job.pointer("/metadata/deletionTimestamp").is_some()) {
-            seen.deleted = true;
-            if !token.is_empty() && is_open(&token) && !by_user(&name) {
-                self.violations.push(format!("the Job {name} was deleted while its task was waited for"));
-            }
+        let asked = gone || job.pointer("/metadata/deletionTimestamp").is_some();
+        let reached = [
+            (Milestone::Complete, has_condition(job, "Complete")),
+            (Milestone::Failed, has_condition(job, "Failed")),
+            (Milestone::Gone, gone),
+        ];
+        seen.reached.extend(reached.into_iter().filter(|(_, is_so)| *is_so).map(|(milestone, _)| milestone));
+        let is_news = asked && seen.reached.insert(Milestone::DeletionAsked);
+        if is_news && !token.is_empty() && is_open(&token) && !by_user(&name) {
+            self.violations.push(format!("the Job {name} was deleted while its task was waited for"));
         }
         let owner = seen.owner.clone();
-        let alive = self.jobs.values().filter(|other| !owner.is_empty() && other.owner == owner && !other.gone).count();
+        let alive = self
+            .jobs
+            .values()
+            .filter(|other| !owner.is_empty() && other.owner == owner && !other.has(Milestone::Gone))
+            .count();
         if alive > 1 {
             self.violations.push(format!("there are {alive} Jobs of the owner of {name} at once"));
         }

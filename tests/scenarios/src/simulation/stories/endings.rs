@@ -9,6 +9,11 @@ use crate::{
 };
 
 pub(super) fn stories() -> Vec<Story> {
+    [plain(), special()].concat()
+}
+
+/// What every worker does every day.
+fn plain() -> Vec<Story> {
     vec![
         Story::new("success", |stage| {
             Box::pin(async move {
@@ -62,6 +67,12 @@ pub(super) fn stories() -> Vec<Story> {
                 stage.run(&job, Expected::succeeds());
             })
         }),
+    ]
+}
+
+/// What happens now and then.
+fn special() -> Vec<Story> {
+    vec![
         Story::new("a start that is not waited for", |stage| {
             Box::pin(async move {
                 let job = a_job("x", "sleep 20").with("/Action", "runJob");

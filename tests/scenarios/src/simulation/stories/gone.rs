@@ -77,5 +77,28 @@ pub(super) fn stories() -> Vec<Story> {
             })
         })
         .with_replicas(2),
+        Story::new("a worker that is told to end while its poll brings a task", |stage| {
+            Box::pin(async move {
+                stage.seconds(1).await;
+                stage.run(&a_job("x", "echo begun; sleep 30"), Expected::succeeds());
+                // The answer is on its way.
+                stage.moment().await;
+                stage.drain(0);
+            })
+        }),
+        Story::new("a worker that is told to end while a Job runs, and another", |stage| {
+            Box::pin(async move {
+                stage.run(&a_job("x", "echo begun; sleep 20; echo done"), Expected::succeeds());
+                stage.run(&a_job("y", "echo begun; sleep 9; exit 1"), Expected::fails("Job.BackoffLimitExceeded"));
+                stage.until_running("x").await;
+                stage.drain(0);
+            })
+        })
+        .with_replicas(2),
+        Story::new("a Job of five minutes", |stage| {
+            Box::pin(async move {
+                stage.run(&a_job("x", "echo begun; sleep 300; echo done"), Expected::succeeds());
+            })
+        }),
     ]
 }

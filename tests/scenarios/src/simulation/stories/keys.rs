@@ -58,6 +58,17 @@ pub(super) fn stories() -> Vec<Story> {
                 first.abort();
             })
         }),
+        Story::new("a key that somebody comes back for too late", |stage| {
+            Box::pin(async move {
+                let job = keyed("echo begun; sleep 100; echo done");
+                let first = stage.run(&job, Expected::aborted());
+                stage.until_running("x").await;
+                first.abort();
+                // The beat at 20 s brings it to light; 40 s later the Job is deleted.
+                stage.seconds(61).await;
+                stage.run(&job, Expected::succeeds());
+            })
+        }),
         Story::new("a key of two starts", |stage| {
             Box::pin(async move {
                 let job = keyed("sleep 30").with("/Action", "runJob");
