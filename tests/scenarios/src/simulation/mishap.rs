@@ -64,12 +64,6 @@ impl Mishap {
         Self::CRASHES.contains(&self)
     }
 
-    /// Whether a request can be applied without its answer arriving.
-    pub fn loses_answers(self) -> bool {
-        self.is_crash()
-            || matches!(self, Self::CutAfterApply | Self::CutAndArriveLate | Self::TooSlow | Self::BodyBreaks)
-    }
-
     /// What befalls this request. `None`: it is nothing that could befall it.
     pub fn fate(self, service: Service, kind: &str) -> Option<Fate> {
         let kubernetes = service == Service::Kubernetes;

@@ -21,4 +21,6 @@ pub mod stage;
 pub mod stories;
 pub mod story;
 pub mod verdict;
+pub mod walk;
+pub mod weather;
 pub mod witness;

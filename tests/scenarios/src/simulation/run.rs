@@ -9,7 +9,7 @@ use super::{
     bug::{Bug, Buggy},
     logbook::Logbook,
     mishap::Mishaps,
-    stage::Stage,
+    stage::{Setting, Stage},
     story::Story,
     verdict::judge,
 };
@@ -49,11 +49,12 @@ pub fn play_buggy(story: &Story, mishaps: &Mishaps, bug: Bug) -> anyhow::Result<
 fn play_with(story: &Story, mishaps: &Mishaps, traffic: Arc<dyn Traffic>) -> anyhow::Result<Played> {
     let (log, _writing) = Logbook::open();
     simulate(SEED, async || {
-        let stage = Stage::set(SEED, story.replicas, story.flags, traffic)?;
+        let stage =
+            Stage::set(Setting { replicas: story.replicas, flags: story.flags, ..Setting::new(SEED) }, traffic)?;
         (story.act)(&stage).await;
         let requests = until_rest(&stage, mishaps.latest_arrival()).await;
         let log = log.text();
-        let violations = judge(&stage, mishaps, &log);
+        let violations = judge(&stage, &log);
         Ok(Played { violations, requests, journal: stage.journal().all(), log })
     })?
 }

@@ -34,10 +34,41 @@ const RESTART: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_mins(3);
 /// The flags of every worker of a simulation. More polls, and a Lease that is renewed more often, would only cost time.
 const FLAGS: [&str; 6] = ["--pollers", "1", "--lease-duration", "24s", "--reattach-grace", "40s"];
-/// `HeartbeatSeconds`: beyond the worst that a takeover costs (interval, lease, restart and 5 s), twice in a row.
-pub const HEARTBEAT: Duration = Duration::from_secs(90);
+/// `HeartbeatSeconds` of a story: beyond the worst that a takeover costs (interval, lease, restart and 5 s), twice in a row.
+const HEARTBEAT: Duration = Duration::from_secs(90);
 /// The namespace of everything.
 const NAMESPACE: &str = "default";
+
+/// How a stage is set.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting<'s> {
+    /// Names and tokens follow from it.
+    pub seed: u64,
+    /// How many workers there are.
+    pub replicas: usize,
+    /// What they are told besides the usual.
+    pub flags: &'s [&'s str],
+    /// `HeartbeatSeconds` of every task.
+    pub heartbeat: Duration,
+}
+
+impl Setting<'_> {
+    /// With one worker.
+    pub fn new(seed: u64) -> Self {
+        Self { seed, replicas: 1, flags: &[], heartbeat: HEARTBEAT }
+    }
+}
+
+/// What the story itself has done to workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Disturbance {
+    /// One was killed.
+    Crashed,
+    /// One was told to end, so that for a while it was not there.
+    Drained,
+    /// Its line was held, its watches were cut, or the like.
+    Hindered,
+}
 
 /// The stage. Its workers die with it.
 pub struct Stage {
@@ -54,6 +85,8 @@ struct Set {
     /// The names of the Jobs that the story has deleted itself.
     deleted: Mutex<BTreeSet<String>>,
     replicas: Mutex<Vec<Option<Replica>>>,
+    heartbeat: Duration,
+    disturbances: Mutex<BTreeSet<Disturbance>>,
 }
 
 /// A task that a story has given, and what has to become of it.
@@ -79,8 +112,9 @@ pub struct Replica {
 }
 
 impl Stage {
-    /// Starts everything, with so many workers.
-    pub fn set(seed: u64, replicas: usize, flags: &[&str], traffic: Arc<dyn Traffic>) -> anyhow::Result<Self> {
+    /// Starts everything.
+    pub fn set(setting: Setting<'_>, traffic: Arc<dyn Traffic>) -> anyhow::Result<Self> {
+        let Setting { seed, replicas, flags, heartbeat } = setting;
         let memory = Memory::start(Config {
             sfn: sfn::Config { seed, ..sfn::Config::default() },
             kube: kube::Config { seed, programs: programs(), ..kube::Config::default() },
@@ -94,6 +128,8 @@ impl Stage {
             witness: Mutex::default(),
             deleted: Mutex::default(),
             replicas: Mutex::new(vec![None; replicas]),
+            heartbeat,
+            disturbances: Mutex::default(),
         });
         let mut crew = JoinSet::new();
         crew.spawn(look_on(set.clone()));
@@ -110,7 +146,7 @@ impl Stage {
 
     /// Schedules a task with any input, and with a `TimeoutSeconds` if there is one.
     pub fn task(&self, input: &str, timeout: Option<Duration>, expected: Expected) -> BareTask {
-        let clocks = Clocks { timeout, heartbeat: Some(HEARTBEAT) };
+        let clocks = Clocks { timeout, heartbeat: Some(self.set.heartbeat) };
         let task = self.step_functions().bare_task(self.set.memory.activity(), input, clocks);
         let token = task.token().unwrap_or_default();
         let request = serde_json::from_str(input).unwrap_or_default();
@@ -174,10 +210,29 @@ impl Stage {
     /// Asks a worker to drain, as SIGTERM does. When it has ended, another is started in its place.
     pub fn drain(&self, place: usize) {
         let Some(Replica { link, drain }) = self.replica(place) else { return };
+        self.note(Disturbance::Drained);
         drain.cancel();
         if self.set.traffic.gives_up_polls() {
             link.give_up_polls();
         }
+    }
+
+    /// Kills a worker. Another is started in its place.
+    pub fn crash(&self, place: usize) {
+        if let Some(replica) = self.replica(place) {
+            self.note(Disturbance::Crashed);
+            replica.link.crash();
+        }
+    }
+
+    /// Notes what was done to a worker.
+    pub fn note(&self, disturbance: Disturbance) {
+        lock(&self.set.disturbances).insert(disturbance);
+    }
+
+    /// Whether that was done to any.
+    pub fn has_seen(&self, disturbance: Disturbance) -> bool {
+        lock(&self.set.disturbances).contains(&disturbance)
     }
 
     /// A worker, if it runs right now.

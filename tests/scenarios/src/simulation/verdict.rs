@@ -1,12 +1,14 @@
 //! What has to hold at the end of every run, whatever has befallen it. Exceptions are those that the documentation names.
 
-use runjob_sandbox::sfn::{Answer, Record, TaskOutcome};
+use runjob_sandbox::{
+    memory::{Fate, Line},
+    sfn::{Answer, Record, TaskOutcome},
+};
 use serde_json::Value;
 
 use super::{
     expected::Ending,
-    mishap::Mishaps,
-    stage::{Given, Stage},
+    stage::{Disturbance, Given, Stage},
     witness::{JobHistory, Milestone, PodHistory, Witness, has_condition, text},
 };
 
@@ -14,10 +16,11 @@ use super::{
 const TRACES: [&str; 4] = ["runjob/owner", "runjob/settled", "runjob/spec-hash", "runjob/v"];
 
 /// Judges a run that has come to rest. `log`: what the workers have logged.
-pub fn judge(stage: &Stage, mishaps: &Mishaps, log: &str) -> Vec<String> {
+pub fn judge(stage: &Stage, log: &str) -> Vec<String> {
     let (given, witness) = (stage.given(), stage.witness());
     let mut violations = witness.violations.clone();
-    let judge = Judge { stage, mishaps, given: &given, witness: &witness };
+    let fates = stage.journal().read(|lines| Fates::of(lines));
+    let judge = Judge { stage, fates, given: &given, witness: &witness };
     for (number, (one, record)) in given.iter().zip(stage.step_functions().records()).enumerate() {
         let wrong = judge.task(one, &record);
         violations.extend(wrong.into_iter().map(|what| format!("task {number}: {what}")));
@@ -29,9 +32,38 @@ pub fn judge(stage: &Stage, mishaps: &Mishaps, log: &str) -> Vec<String> {
     violations
 }
 
+/// What has befallen requests.
+#[derive(Debug, Clone, Copy, Default)]
+struct Fates {
+    any: bool,
+    crash: bool,
+    /// A poll may have been answered with a task without its answer having arrived.
+    lost_poll: bool,
+}
+
+impl Fates {
+    fn of(lines: &[Line]) -> Self {
+        lines.iter().filter(|line| line.fate != Fate::Pass).fold(Self::default(), |seen, line| {
+            let crash = matches!(
+                line.fate,
+                Fate::CrashBefore | Fate::CrashAfterApply | Fate::CrashAfterAnswer | Fate::CrashAndArriveLate(_)
+            );
+            let loses = matches!(
+                line.fate,
+                Fate::CutAfterApply | Fate::CutAndArriveLate(_) | Fate::Delay(_) | Fate::BreakAfter(_)
+            );
+            Self {
+                any: true,
+                crash: seen.crash || crash,
+                lost_poll: seen.lost_poll || (loses && line.kind == "GetActivityTask"),
+            }
+        })
+    }
+}
+
 struct Judge<'r> {
     stage: &'r Stage,
-    mishaps: &'r Mishaps,
+    fates: Fates,
     given: &'r [Given],
     witness: &'r Witness,
 }
@@ -46,7 +78,7 @@ impl Judge<'_> {
         wrong.extend(other_answers(record));
         let ending = &given.expected;
         let fits = ending.undisturbed.iter().any(|ending| ending.is(outcome))
-            || (!self.mishaps.is_empty() && ending.otherwise.iter().any(|ending| ending.is(outcome)));
+            || (!self.is_calm() && ending.otherwise.iter().any(|ending| ending.is(outcome)));
         if !fits && !self.may_be_lost(given, outcome) {
             wrong.push(format!("it ended with {}, expected {ending:?}", shortened(outcome)));
         }
@@ -61,20 +93,18 @@ impl Judge<'_> {
             return false;
         }
         let mut jobs = self.witness.jobs_of(&given.token).peekable();
-        let crashed = self.mishaps.any(super::mishap::Mishap::is_crash);
+        let crashed = self.fates.crash || self.stage.has_seen(Disturbance::Crashed);
         if jobs.peek().is_none() {
-            return crashed || self.lost_a_poll();
+            return crashed || self.fates.lost_poll;
         }
-        crashed && jobs.all(|(_, job)| job.has(Milestone::Gone) && self.stage.has_deleted(&job.name))
+        let absent = crashed || self.stage.has_seen(Disturbance::Drained);
+        absent && jobs.all(|(_, job)| job.has(Milestone::Gone) && self.stage.has_deleted(&job.name))
     }
 
-    fn lost_a_poll(&self) -> bool {
-        self.stage.journal().read(|lines| {
-            lines.iter().enumerate().any(|(place, line)| {
-                line.kind == "GetActivityTask"
-                    && self.mishaps.of(place + 1).is_some_and(super::mishap::Mishap::loses_answers)
-            })
-        })
+    /// Whether nothing went wrong.
+    fn is_calm(&self) -> bool {
+        let seen = |disturbance| self.stage.has_seen(disturbance);
+        !self.fates.any && !seen(Disturbance::Crashed) && !seen(Disturbance::Hindered)
     }
 
     /// What the answer says must be so.
@@ -126,7 +156,7 @@ impl Judge<'_> {
     /// then only after a mishap, and they are counted.
     fn logs(&self, body: &Value, (uid, job): (String, &JobHistory)) -> Vec<String> {
         let logs = body.get("logs").cloned().unwrap_or_default();
-        let calm = self.mishaps.is_empty();
+        let calm = self.is_calm();
         let mut wrong = Vec::new();
         let mut absent = 0;
         for pod in self.witness.pods_of(&uid).filter(|pod| !pod.ran.is_empty()) {
