@@ -28,6 +28,7 @@ pub mod metrics;
 pub mod permits;
 pub mod replies;
 pub mod retry;
+mod room;
 pub mod settings;
 pub mod sfn;
 pub mod telemetry;

@@ -38,6 +38,7 @@ pub enum Outcome {
     Failed,
     Refused,
     Gone,
+    Throttled,
     Error,
 }
 
@@ -52,6 +53,7 @@ impl EncodeLabelValue for Outcome {
             Self::Failed => "failed",
             Self::Refused => "refused",
             Self::Gone => "gone",
+            Self::Throttled => "throttled",
             Self::Error => "error",
         };
         EncodeLabelValue::encode(&text, encoder)
@@ -152,7 +154,7 @@ impl Metrics {
         );
         registry.register_with_unit(
             "heartbeat_interval",
-            "The interval of heartbeats, stretched when there are many tasks",
+            "The interval of heartbeats, stretched when there are many tasks or Step Functions throttles",
             Unit::Seconds,
             metrics.heartbeat_interval.clone(),
         );

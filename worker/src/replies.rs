@@ -95,7 +95,7 @@ impl Replies {
                     self.metrics.replied(Outcome::Refused);
                     return Delivery::Refused;
                 }
-                (SfnError::Passing(reason), _) => {
+                (SfnError::Throttled(reason) | SfnError::Passing(reason), _) => {
                     warn!(reason, "unable to answer a task yet");
                     self.metrics.replied(Outcome::Error);
                     tokio::time::sleep(pauses.next(None)).await;

@@ -160,6 +160,7 @@ impl Worker {
             group,
             settings,
             permits,
+            load: Arc::default(),
             heartbeats,
             replies,
             metrics,

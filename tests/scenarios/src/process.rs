@@ -119,6 +119,14 @@ impl WorkerProcess {
         lines.find_map(|line| Some(line.get("identity")?.as_str()?.to_owned()))
     }
 
+    /// What it takes of the machine's memory, in KiB.
+    pub fn resident_kib(&self) -> anyhow::Result<u64> {
+        let pid = self.child.id().context("the worker has ended already")?;
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).context("unable to look at the worker")?;
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
+        resident.context("no word of its memory")?.trim().parse().context("its memory is no number")
+    }
+
     /// Waits until its log contains `words`.
     pub async fn says(&self, words: &str) -> anyhow::Result<()> {
         let mut log = self.log.clone();

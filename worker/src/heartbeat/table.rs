@@ -6,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use runjob_core::{arn::ActivityArn, brake::Brake, lease::Role, owner::OwnerKey, progress::Moment, token::TaskToken};
+use runjob_core::{
+    arn::ActivityArn, brake::Brake, lease::Role, owner::OwnerKey, progress::Moment, tempo::Tempo, token::TaskToken,
+};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
@@ -65,6 +67,7 @@ pub(super) struct Table {
     clients: Clients,
     metrics: Arc<Metrics>,
     pace: Pace,
+    tempo: Tempo,
     clock: Clock,
     lost: mpsc::UnboundedSender<Lost>,
     /// In order: those that are begun together are begun in an order that can be told.
@@ -121,6 +124,7 @@ impl Table {
             clients,
             metrics,
             pace,
+            tempo: Tempo::new(pace.rate),
             clock,
             lost,
             beats: BTreeMap::new(),
@@ -169,7 +173,7 @@ impl Table {
     /// When the next beat is to go out: when it is due, but not too soon after the last.
     fn next_slot(&self) -> Option<Instant> {
         let ((due, _), _) = self.schedule.first_key_value()?;
-        Some((*due).max(self.last_sent + Duration::from_secs(1) / self.pace.rate))
+        Some((*due).max(self.last_sent + self.tempo.gap(self.clock.now())))
     }
 
     /// A worker that takes over beats everything at once: nobody may have for a while.
@@ -289,6 +293,12 @@ impl Table {
                 reply(questions, Verdict::Gone);
                 return;
             }
+            Err(SfnError::Throttled(reason)) => {
+                if self.tempo.throttled(self.clock.now()) {
+                    warn!(reason, "heartbeats are throttled: they are sent more slowly for a while");
+                }
+                (Outcome::Throttled, Verdict::Unknown, interval.min(AFTER_TROUBLE))
+            }
             Err(error) => {
                 let owner = OwnerKey::of_task(&token);
                 // Once per outage and task is enough to know of it.
@@ -372,7 +382,7 @@ impl Table {
     fn interval(&self) -> Duration {
         let tasks = if self.role.beats() { self.beats.len() } else { self.schedule.len() };
         let tasks = u32::try_from(tasks).unwrap_or(u32::MAX);
-        let interval = self.pace.interval.max(Duration::from_secs(1) * tasks / self.pace.rate);
+        let interval = self.pace.interval.max(self.tempo.gap(self.clock.now()) * tasks);
         self.metrics.beating_every(interval);
         interval
     }

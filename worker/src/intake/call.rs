@@ -25,6 +25,8 @@ impl Intake {
         let mut pauses = CALLS.pauses();
         let mut patience = Patience::new();
         loop {
+            // Closed only when the worker ends.
+            let turn = self.load.calls.acquire().await.ok();
             let result = self.cluster.call(call).await;
             let (limit, after) = match &result {
                 Ok(exchanged) => (patience_with(call, exchanged.answer.status), exchanged.retry_after),
@@ -35,6 +37,7 @@ impl Intake {
                 return Some(self.reply_to_call(call, result));
             }
             let status = result.as_ref().ok().map(|exchanged| exchanged.answer.status);
+            drop((result, turn));
             warn!(method = call.method.as_str(), status, "unable to carry out a call yet");
             tokio::select! {
                 biased;

@@ -11,6 +11,7 @@
 mod attach;
 mod call;
 mod line;
+mod load;
 mod panicked;
 mod patience;
 mod predecessor;
@@ -36,6 +37,7 @@ use runjob_core::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument, Span, debug, error, field::Empty, info, info_span, warn};
 
+pub use self::load::Load;
 use crate::{
     clock::Clock,
     cluster::Cluster,
@@ -70,6 +72,8 @@ pub struct Intake {
     pub settings: Arc<Settings>,
     /// How many tasks may be taken.
     pub permits: Permits,
+    /// What they take of the memory until they are started.
+    pub load: Arc<Load>,
     /// Keeps taken tasks alive.
     pub heartbeats: Heartbeats,
     /// Answers those that never become a Job.
@@ -137,6 +141,7 @@ impl Intake {
         sign.waiting();
         let ready = async {
             let permit = self.permits.acquire().await;
+            self.load.room().await;
             self.cluster.reachability().restored().await;
             permit
         };
@@ -149,10 +154,11 @@ impl Intake {
         let hold = self.heartbeats.hold(&task.token, &task.source);
         let span = info_span!("task", owner = OwnerKey::of_task(&task.token).short(), job = Empty);
         let intake = self.clone();
+        let input = self.load.count(&task.input);
         let mut permit = permit;
         let started = async move {
             intake.start_guarded(&task, &hold, &mut permit).await;
-            drop((permit, hold));
+            drop((task, input, permit, hold));
         };
         self.under_way.spawn(started.instrument(span));
     }

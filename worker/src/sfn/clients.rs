@@ -77,7 +77,8 @@ impl Clients {
         self.pair(source).is_ok()
     }
 
-    /// The service behind that activity's region has taken something of ours for its own: a poll, a heartbeat, an answer.
+    /// The service behind that activity's region has taken a token for its own: with a heartbeat, or an answer. A poll proves
+    /// nothing: elsewhere there may be an activity of the same name.
     pub(super) fn prove(&self, source: &ActivityArn) {
         if let Ok(pair) = self.pair(source) {
             pair.proven.store(true, Ordering::Relaxed);
@@ -92,7 +93,6 @@ impl Clients {
 
     /// A poll was taken.
     pub(super) fn poll_went_well(&self, activity: &ActivityArn) {
-        self.prove(activity);
         if let Ok(pair) = self.pair(activity) {
             pair.polls_fail.store(false, Ordering::Relaxed);
         }

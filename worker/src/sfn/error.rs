@@ -20,7 +20,10 @@ pub enum SfnError {
     /// The key that encrypts the state machine's data cannot be used: only an answer without data gets through.
     #[error("Step Functions could not use the state machine's key: {0}")]
     Key(String),
-    /// It may work later: no connection, throttling, an error of the service, credentials that expired or lack a right.
+    /// There were too many calls.
+    #[error("Step Functions throttles: {0}")]
+    Throttled(String),
+    /// It may work later: no connection, an error of the service, credentials that expired or lack a right.
     #[error("unable to reach Step Functions: {0}")]
     Passing(String),
     /// The token is not this worker's to use.
@@ -53,6 +56,9 @@ impl SfnError {
             Some("InvalidOutput" | "ValidationException") => Self::Refused(service_message(error)),
             // Throttled is not denied: that passes.
             Some("KmsAccessDeniedException" | "KmsInvalidStateException") => Self::Key(service_message(error)),
+            Some("ThrottlingException" | "Throttling" | "TooManyRequestsException" | "RequestLimitExceeded") => {
+                Self::Throttled(service_message(error))
+            }
             // Not the SDK's own context: that shows the response, and the response to a poll holds the token.
             _ => Self::Passing(chain(error)),
         }

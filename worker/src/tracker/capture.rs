@@ -19,10 +19,11 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::{effects::Effects, room::Taken};
+use super::effects::Effects;
 use crate::{
     cluster::{Delivery, ListError, LogEnd, LogRequest, MAX_CAUSE, Run},
     retry::CALLS,
+    room::Taken,
 };
 
 /// The most logs that are followed at a time, over all Jobs: each holds a connection of its own for as long as its container
@@ -33,6 +34,11 @@ const MAX_READ: usize = 64;
 /// How many times as much is kept of one Job's logs while they are read, divided among its containers, as its answer could carry:
 /// one container's share may go to another, and JSON may shrink. Once all are read they are cut to what the answer can carry.
 const READ_AHEAD: usize = 4;
+/// What the captured logs of all succeeding Jobs may take together, in KiB: 64 MiB, nearly three hundred outputs of the largest kind.
+/// While Step Functions is away, the logs of every Job that ends wait for their answer. Those of succeeding Jobs share this room: their
+/// pods stay, so a capture that finds none waits. Those of failing Jobs cannot wait, since their pods are about to go, and take none
+/// of it; they are small, as a cause is.
+pub(super) const MAX_ROOM: u32 = 64 * 1024;
 /// What is kept of a container's log at least.
 const LEAST_BYTES: usize = 16 * 1024;
 /// How often the pods are asked for before the diagnosis does without them.
@@ -199,7 +205,7 @@ impl Capture<'_> {
         if pods.iter().all(PodView::has_ended) {
             self.effects.room.take(bytes).await
         } else {
-            self.effects.room.take_at_once(bytes)
+            self.effects.room.take_up_to(bytes)
         }
     }
 

@@ -1,6 +1,6 @@
 //! Carrying out what was decided. Each effect is begun once, ends by itself, and says what came of it.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use runjob_core::{
     job::JobView,
@@ -16,9 +16,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
-    capture::{Captured, LogPermits},
+    capture::{Captured, LogPermits, MAX_ROOM},
     look::{Looked, Looks},
-    room::Room,
     table::JobId,
 };
 use crate::{
@@ -26,6 +25,7 @@ use crate::{
     metrics::{self, Metrics},
     replies::{Delivery, Replies},
     retry::{CALLS, Pauses},
+    room::Room,
     settings::Settings,
     sfn::Clients,
 };
@@ -34,8 +34,8 @@ use crate::{
 const AFTER_REFUSAL: Duration = Duration::from_mins(5);
 /// A write that did not get through, or met another one.
 const AFTER_TROUBLE: Duration = Duration::from_secs(2);
-/// The most answers that are composed and sent at a time. While Step Functions is away, the others wait without taking the
-/// memory of an output each.
+/// The most answers that are composed and sent at a time, in each region: an outage of one must not hold up the others. While Step
+/// Functions is away, the rest wait without taking the memory of an output each.
 const MAX_REPLIES: usize = 64;
 /// The most Jobs that are settled, deleted or confirmed at a time. After an outage very many are due at once, and an API server that
 /// has only just come back has others to serve.
@@ -54,7 +54,8 @@ pub struct Effects {
     pub(super) log_permits: LogPermits,
     pub(super) room: Room,
     pub(super) looks: Looks,
-    replying: Semaphore,
+    /// By region.
+    replying: BTreeMap<String, Semaphore>,
     writing: Semaphore,
 }
 
@@ -131,6 +132,8 @@ impl Effects {
         settings: Arc<Settings>,
         metrics: Arc<Metrics>,
     ) -> Self {
+        let regions = clients.activities().iter().map(|activity| activity.region().to_owned());
+        let replying = regions.map(|region| (region, Semaphore::new(MAX_REPLIES))).collect();
         Self {
             clients,
             cluster,
@@ -139,9 +142,9 @@ impl Effects {
             settings,
             metrics,
             log_permits: LogPermits::default(),
-            room: Room::default(),
+            room: Room::of(MAX_ROOM),
             looks: Looks::default(),
-            replying: Semaphore::new(MAX_REPLIES),
+            replying,
             writing: Semaphore::new(MAX_WRITES),
         }
     }
@@ -158,8 +161,11 @@ impl Effects {
                 Outcome::Snapped(self.snapshot(&view, &stamp, extent, Arc::unwrap_or_clone(captured)).await)
             }
             WorkKind::Report { verdict, object, captured } => {
-                // Closed only when the worker ends.
-                let _permit = self.replying.acquire().await.ok();
+                // Jobs of regions that this worker does not serve are not in its table. Closed only when the worker ends.
+                let _permit = match self.replying.get(stamp.source.region()) {
+                    Some(permits) => permits.acquire().await.ok(),
+                    None => None,
+                };
                 let reply = self.compose(&view, &stamp, verdict, object, &captured).await;
                 let delivery = self.replies.deliver(&stamp.source, &stamp.token, reply).await;
                 if delivery == Delivery::Refused {

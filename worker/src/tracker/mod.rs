@@ -18,7 +18,6 @@ mod effects;
 mod look;
 mod pulse;
 mod reply;
-mod room;
 mod table;
 
 use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};

@@ -74,6 +74,8 @@ pub(super) struct Entry {
     pub(super) seen: (Scope, u64),
     /// Whether the Job was to be deleted while deletions were stopped.
     pub(super) doubted: bool,
+    /// When it is to be looked at again, if that is known.
+    wake: Option<Moment>,
     /// Since when the watch has not shown it, if this worker does not act.
     missing_since: Option<Moment>,
     /// The most that it may be stuck, if there is a bound.
@@ -93,6 +95,7 @@ impl Entry {
             captured: Arc::default(),
             seen,
             doubted: false,
+            wake: None,
             missing_since: None,
             longest_grace,
             object: None,
@@ -243,6 +246,7 @@ pub(super) struct Table {
     /// In order: what is begun for many of them is begun in an order that can be told.
     entries: BTreeMap<JobId, Entry>,
     tokens: HashMap<TaskToken, JobId>,
+    /// One for each entry, at most.
     wakes: BTreeSet<(Moment, JobId)>,
 }
 
@@ -280,6 +284,7 @@ impl Table {
     pub(super) fn remove(&mut self, id: &JobId) -> Option<Entry> {
         let entry = self.entries.remove(id)?;
         self.tokens.remove(&entry.stamp.token);
+        self.unplan(id, entry.wake);
         Some(entry)
     }
 
@@ -289,8 +294,19 @@ impl Table {
         unseen.map(|(id, _)| id.clone()).collect()
     }
 
+    /// Plans to look at a Job then, and at no other time: what was planned before was decided by what is outdated now.
     pub(super) fn wake_at(&mut self, id: &JobId, when: Moment) {
-        self.wakes.insert((when, id.clone()));
+        if let Some(entry) = self.entries.get_mut(id) {
+            let before = entry.wake.replace(when);
+            self.unplan(id, before);
+            self.wakes.insert((when, id.clone()));
+        }
+    }
+
+    fn unplan(&mut self, id: &JobId, when: Option<Moment>) {
+        if let Some(when) = when {
+            self.wakes.remove(&(when, id.clone()));
+        }
     }
 
     pub(super) fn next_wake(&self) -> Option<Moment> {
@@ -304,8 +320,50 @@ impl Table {
             && *when <= now
             && let Some((_, id)) = self.wakes.pop_first()
         {
+            if let Some(entry) = self.entries.get_mut(&id) {
+                entry.wake = None;
+            }
             due.push(id);
         }
         due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use runjob_core::lifecycle::stamp_of;
+    use serde_json::json;
+
+    use super::*;
+
+    fn an_entry() -> (JobId, Entry) {
+        let annotations = json!({"runjob/v": "1", "runjob/form": "task", "runjob/task-token": "t", "runjob/owner": "o",
+            "runjob/spec-hash": "h", "runjob/options": "{}",
+            "runjob/source": "arn:aws:states:us-east-1:123456789012:activity:jobs"});
+        let metadata = json!({"namespace": "default", "name": "x", "uid": "u", "resourceVersion": "7", "annotations": annotations});
+        let view = JobView::of(&json!({ "metadata": metadata })).unwrap();
+        let stamp = Arc::new(stamp_of(&view).unwrap().clone());
+        (JobId::of(&view), Entry::new(stamp, view, (Scope(None), 0), None))
+    }
+
+    fn at(seconds: u64) -> Moment {
+        Moment(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn a_job_has_one_wake_however_often_it_is_planned() {
+        let (id, entry) = an_entry();
+        let mut table = Table::default();
+        table.insert(&id, entry);
+        for seconds in [30, 10, 20] {
+            table.wake_at(&id, at(seconds));
+        }
+        assert_eq!((table.next_wake(), table.wakes.len()), (Some(at(20)), 1));
+        assert_eq!((table.due(at(19)).len(), table.due(at(20)).len(), table.next_wake()), (0, 1, None));
+        table.wake_at(&id, at(40));
+        table.remove(&id);
+        assert_eq!(table.next_wake(), None);
+        table.wake_at(&id, at(50));
+        assert_eq!(table.next_wake(), None);
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     front::Front,
     kube::Kubernetes,
     sandbox::{self, Config},
-    sfn::StepFunctions,
+    sfn::{self, StepFunctions},
 };
 
 /// Step Functions and Kubernetes in memory.
@@ -46,6 +46,15 @@ impl Memory {
         let kube = Front::new(Kubernetes::start(config.kube));
         let activity = sfn.endpoint().create_activity(&activity).context("unable to create the activity")?;
         Ok(Self { sfn, kube, activity, region, start, journal })
+    }
+
+    /// The same cluster beside another Step Functions: of another account or region, or one that knows none of this one's tokens.
+    pub fn elsewhere(&self, mut config: sfn::Config) -> anyhow::Result<Self> {
+        let activity = sandbox::native_activity(&mut config);
+        let region = config.region.clone();
+        let sfn = Front::new(StepFunctions::new(config));
+        let activity = sfn.endpoint().create_activity(&activity).context("unable to create the activity")?;
+        Ok(Self { sfn, kube: self.kube.clone(), activity, region, start: self.start, journal: self.journal.clone() })
     }
 
     /// The ARN of the activity that native `eks:` resources are routed to.

@@ -35,10 +35,10 @@ impl Traffic for Silence {
 
 #[test]
 fn a_worker_at_rest_gives_signs_of_life() {
-    assert_eq!(stuck(5, Arc::new(Undisturbed)), []);
+    assert_eq!(stuck(1, Arc::new(Undisturbed)), []);
 }
 
 #[test]
 fn a_worker_that_gets_no_answer_is_not_stuck() {
-    assert_eq!(stuck(2, Arc::new(Silence)), []);
+    assert_eq!(stuck(1, Arc::new(Silence)), []);
 }

@@ -46,9 +46,14 @@ impl Ending {
 
 /// Plays one Job of a few seconds.
 pub(crate) fn play(fates: &[(&'static str, Fate)]) -> Ending {
+    play_for(Duration::from_secs(5), fates)
+}
+
+/// Plays one Job that takes so long.
+pub(crate) fn play_for(work: Duration, fates: &[(&'static str, Fate)]) -> Ending {
     let traffic = Arc::new(Planned(Mutex::new(fates.to_vec())));
     simulate(1, async || {
-        let memory = Memory::start(config_of(1, Duration::from_secs(5))).unwrap();
+        let memory = Memory::start(config_of(1, work)).unwrap();
         let settings = memory.settings(&["--pollers", "1"]).unwrap();
         let worker = memory.worker("w", settings, traffic);
         let task = memory.sfn.endpoint().bare_task("runjob", &input(), CLOCKS);

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::{
     output,
-    play::{Ending, is_settled, play},
+    play::{Ending, is_settled, play, play_for},
 };
 
 fn refusal(code: &str) -> Fate {
@@ -68,6 +68,15 @@ fn what_may_pass_is_tried_again_until_it_has() {
         output(&ending.outcome);
         assert_eq!((ending.count("SendTaskSuccess"), ending.count("SendTaskFailure")), (6, 0), "{code}");
     }
+}
+
+#[test]
+fn a_task_whose_heartbeats_are_throttled_for_a_while_lives_on() {
+    let throttled = ["SendTaskHeartbeat"; 5].map(|kind| (kind, refusal("ThrottlingException")));
+    let ending = play_for(Duration::from_mins(3), &throttled);
+    output(&ending.outcome);
+    // Five throttled ones, five seconds apart, and then one every 20 seconds again.
+    assert!((10..=16).contains(&ending.count("SendTaskHeartbeat")), "{}", ending.count("SendTaskHeartbeat"));
 }
 
 #[test]

@@ -1,9 +1,10 @@
-//! Services that are away for minutes, and workers that come and go: played in virtual time.
+//! Services that are away for minutes, workers that come and go, or are led to the wrong place: played in virtual time.
 // For clippy: what stands beside a test may stop at an impossible value too.
 #![cfg(test)]
 
 mod beats;
 mod budgets;
+mod elsewhere;
 mod kubernetes;
 mod play;
 mod replicas;

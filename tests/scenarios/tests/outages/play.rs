@@ -76,7 +76,12 @@ fn script(container: &Container) -> Script {
 impl Play {
     /// Starts a worker of that name.
     pub(crate) fn worker(&self, name: &str, flags: &[&str]) -> LinkedWorker {
-        self.memory.worker(name, self.memory.settings(flags).unwrap(), self.weather.clone())
+        self.worker_at(&self.memory, name, flags)
+    }
+
+    /// The same, with those services.
+    pub(crate) fn worker_at(&self, memory: &Memory, name: &str, flags: &[&str]) -> LinkedWorker {
+        memory.worker(name, memory.settings(flags).unwrap(), self.weather.clone())
     }
 
     /// Schedules a task for a Job.

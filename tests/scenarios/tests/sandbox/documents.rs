@@ -185,8 +185,16 @@ fn the_flags_are_those_of_the_command_line() {
 #[test]
 fn what_refers_to_a_document_finds_it() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
-    let documents =
-        ["README.md", "CONTRIBUTING.md", "docs/contract.md", "docs/usage.md", "docs/design.md", "docs/testing.md"];
+    let documents = [
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/contract.md",
+        "docs/usage.md",
+        "docs/operations.md",
+        "docs/reliability.md",
+        "docs/design.md",
+        "docs/testing.md",
+    ];
     for document in documents {
         let path = std::path::Path::new(root).join(document);
         let text = std::fs::read_to_string(&path).unwrap();
@@ -203,6 +211,34 @@ fn what_refers_to_a_document_finds_it() {
                 assert!(found, "{document} refers to {reference}");
             }
         }
+    }
+}
+
+#[test]
+fn the_tests_that_hold_the_guarantees_exist() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut sources = String::new();
+    let mut directories = vec![root.join("worker"), root.join("tests")];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                directories.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                sources.push_str(&std::fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    let document = std::fs::read_to_string(root.join("docs/reliability.md")).unwrap();
+    let between = |mark: char| document.split(mark).skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    let tests: Vec<_> = between('`').into_iter().filter(|name| name.matches('_').count() > 3).collect();
+    let scenarios: Vec<_> = between('*').into_iter().filter(|name| name.contains(' ')).collect();
+    assert!(tests.len() > 30 && scenarios.len() > 3, "{tests:?}, {scenarios:?}");
+    for test in tests {
+        assert!(sources.contains(&format!("fn {test}(")), "there is no test {test}");
+    }
+    for scenario in scenarios {
+        assert!(sources.contains(&format!("\"{scenario}\"")), "there is no scenario {scenario:?}");
     }
 }
 

@@ -11,6 +11,8 @@ mod faults;
 mod gone;
 mod keys;
 mod logs;
+mod operations;
+mod overload;
 mod predecessor;
 mod requests;
 mod trouble;

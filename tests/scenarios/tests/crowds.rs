@@ -1,14 +1,15 @@
-//! Many more tasks than the cluster takes.
+//! Very many tasks at a time.
 #![expect(clippy::unwrap_used, reason = "a test that meets an impossible value stops there")]
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use runjob_sandbox::{
     kube::{self, Programs, Script, Step},
-    memory::{Fate, Memory, Outbound, Traffic, simulate},
+    memory::{Fate, Memory, Outbound, Traffic, Undisturbed, simulate},
     sandbox::Config,
     sfn::{self, Clocks},
 };
@@ -96,4 +97,39 @@ fn a_crowd_waits_outside_and_comes_in_in_its_order() {
         assert!(overtaken < 64 + 10, "{overtaken} places were lost or won");
     })
     .unwrap();
+}
+
+#[test]
+fn heartbeats_of_many_tasks_are_spread_evenly_under_their_rate() {
+    const TASKS: usize = 600;
+    // What ten a second make of the usual twenty seconds.
+    const STRETCHED: Duration = Duration::from_mins(1);
+    let lines = simulate(1, async || {
+        let programs = Programs::scripted(|_| Some(Script::new([Step::Forever])));
+        let kube = kube::Config { programs, ..kube::Config::quick() };
+        let memory = Memory::start(Config { kube, sfn: sfn::Config::default() }).unwrap();
+        let clocks = Clocks { timeout: None, heartbeat: Some(STRETCHED * 3) };
+        let _tasks: Vec<_> =
+            (0..TASKS).map(|number| memory.sfn.endpoint().bare_task("runjob", &input(number), clocks)).collect();
+        let settings = memory.settings(&["--heartbeat-rate", "10/s"]).unwrap();
+        let _worker = memory.worker("w", settings, Arc::new(Undisturbed));
+        sleep(STRETCHED * 4).await;
+        let records = memory.sfn.endpoint().records();
+        assert_eq!(records.iter().filter(|record| record.outcome.is_some()).count(), 0);
+        memory.journal().all()
+    })
+    .unwrap();
+    let beats: Vec<_> = lines.iter().filter(|line| line.kind == "SendTaskHeartbeat" && line.at >= STRETCHED).collect();
+    let (mut seconds, mut last, mut longest) = (BTreeMap::<u64, usize>::new(), BTreeMap::new(), Duration::ZERO);
+    for beat in &beats {
+        *seconds.entry(beat.at.as_secs()).or_default() += 1;
+        if let Some(before) = last.insert(&beat.body, beat.at) {
+            longest = longest.max(beat.at.abs_diff(before));
+        }
+    }
+    assert_eq!(last.len(), TASKS);
+    assert!(longest <= STRETCHED + Duration::from_secs(2), "{longest:?}");
+    // Never more than the rate, and never a second without its share.
+    let whole = seconds.values().skip(1).rev().skip(1);
+    assert!(whole.clone().all(|count| (9..=11).contains(count)), "{seconds:?}");
 }
