@@ -57,7 +57,7 @@ fn walk_on(seed: u64, limit: usize) -> anyhow::Result<bool> {
         for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
                 while steps.load(Ordering::Relaxed) < limit && !broken.load(Ordering::Relaxed) {
-                    match walk::episode(next.fetch_add(1, Ordering::Relaxed)) {
+                    match walk::episode(next.fetch_add(1, Ordering::Relaxed), None) {
                         Ok(episode) => {
                             steps.fetch_add(episode.steps, Ordering::Relaxed);
                             episodes.fetch_add(1, Ordering::Relaxed);
@@ -95,7 +95,7 @@ fn report(episode: &Episode) {
 }
 
 fn show(seed: u64) -> anyhow::Result<bool> {
-    let episode = walk::episode(seed)?;
+    let episode = walk::episode(seed, None)?;
     println!("{}", episode.log);
     episode.acts.iter().for_each(|act| println!("{act}"));
     for (place, line) in episode.journal.iter().enumerate().filter(|(_, line)| !walk::is_of_lease(line)) {

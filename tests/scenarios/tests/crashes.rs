@@ -13,8 +13,6 @@ use runjob_scenarios::simulation::{
     story::Story,
 };
 
-/// How many runs with two mishaps each.
-const PAIRS: usize = 1500;
 /// How many broken runs are shown.
 const SHOWN: usize = 5;
 /// How many of its requests a broken run shows.
@@ -28,6 +26,9 @@ struct Options {
     /// The seed of the pairs. [default: a fresh one]
     #[arg(long)]
     seed: Option<u64>,
+    /// How many runs with two mishaps each.
+    #[arg(long, default_value_t = 600)]
+    pairs: usize,
     /// Plays one story with these mishaps only, such as `CrashBefore@12`, and shows everything.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
@@ -70,7 +71,7 @@ fn run(options: &Options) -> anyhow::Result<bool> {
     println!("pairs are chosen by --seed {seed}");
     let crashes = part("crash points", &enumeration::single(&calm, &Mishap::CRASHES))?;
     let faults = part("faults", &enumeration::single(&calm, &Mishap::FAULTS))?;
-    let pairs = part("pairs", &enumeration::pairs(&calm, seed, PAIRS))?;
+    let pairs = part("pairs", &enumeration::pairs(&calm, seed, options.pairs))?;
     let all = [crashes, faults, pairs];
     println!("in {:.0} s", begun.elapsed().as_secs_f64());
     for Part { name, runs, violations } in all.iter().rev() {

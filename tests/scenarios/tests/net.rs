@@ -11,6 +11,7 @@ use runjob_scenarios::simulation::{
     run::play,
     stories,
     story::Story,
+    walk::episode,
 };
 
 /// The bug shows in one of the stories with these words in their names, and it is the bug that makes the rule break.
@@ -75,4 +76,14 @@ fn heartbeats_that_are_not_sent() {
 #[test]
 fn a_token_in_an_output() {
     says(&is_caught(Bug::StampShown, "success"), "shows the token");
+}
+
+#[test]
+fn a_walk_finds_its_way_to_bugs_as_well() {
+    for (bug, seeds) in [(Bug::SettleBeforeReport, 0..60), (Bug::OrphaningDelete, 0..20)] {
+        let broken = seeds.clone().find(|seed| !episode(*seed, Some(bug)).unwrap().violations.is_empty());
+        let seed = broken.unwrap_or_else(|| unnoticed(bug));
+        println!("{bug:?} is caught by the episode of seed {seed}");
+        assert_eq!(episode(seed, None).unwrap().violations, [""; 0], "without the bug");
+    }
 }

@@ -2,10 +2,12 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    panic::AssertUnwindSafe,
     sync::Arc,
     time::Duration,
 };
 
+use futures::FutureExt;
 use runjob_core::{
     arn::ActivityArn, brake::Brake, lease::Role, owner::OwnerKey, progress::Moment, tempo::Tempo, token::TaskToken,
 };
@@ -161,7 +163,9 @@ impl Table {
                         beat.state = State::UnderWay;
                         self.last_sent = Instant::now();
                         sent.spawn(async move {
-                            let result = clients.heartbeat(&source, &token).await;
+                            // A task whose beat panicked must not be left without beats.
+                            let beat = AssertUnwindSafe(clients.heartbeat(&source, &token)).catch_unwind().await;
+                            let result = beat.unwrap_or_else(|_| Err(SfnError::Passing("the heartbeat panicked".to_owned())));
                             Sent { token, questions, result }
                         });
                     }

@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use runjob_core::{job::JobView, ledger, lifecycle::stamp_of};
 use runjob_sandbox::memory::{Fate, Outbound, Traffic};
 use serde_json::{Value, json};
 
-use super::{mishap::Mishaps, witness::text};
+use super::witness::text;
 
 /// A bug that the worker could have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,17 +54,15 @@ impl Bug {
 
 /// Mishaps that befall a worker with a bug.
 pub struct Buggy {
-    /// What befalls it.
-    pub mishaps: Mishaps,
-    /// What is wrong with it.
-    pub bug: Bug,
+    mishaps: Arc<dyn Traffic>,
+    bug: Bug,
     /// The Jobs that were to be created, by name.
     planned: Mutex<BTreeMap<String, Value>>,
 }
 
 impl Buggy {
     /// A worker with this bug, and what befalls it.
-    pub fn new(bug: Bug, mishaps: Mishaps) -> Self {
+    pub fn new(bug: Bug, mishaps: Arc<dyn Traffic>) -> Self {
         Self { mishaps, bug, planned: Mutex::default() }
     }
 

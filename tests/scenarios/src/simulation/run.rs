@@ -43,7 +43,7 @@ pub fn play(story: &Story, mishaps: &Mishaps) -> anyhow::Result<Played> {
 
 /// Plays it with workers that have a bug.
 pub fn play_buggy(story: &Story, mishaps: &Mishaps, bug: Bug) -> anyhow::Result<Played> {
-    play_with(story, mishaps, Arc::new(Buggy::new(bug, mishaps.clone())))
+    play_with(story, mishaps, Arc::new(Buggy::new(bug, Arc::new(mishaps.clone()))))
 }
 
 fn play_with(story: &Story, mishaps: &Mishaps, traffic: Arc<dyn Traffic>) -> anyhow::Result<Played> {

@@ -316,7 +316,7 @@ async fn look_on(set: Arc<Set>) {
             }
             Err(RecvError::Closed) => return,
         };
-        let given = lock(&set.given).clone();
+        let given = lock(&set.given);
         let is_open = |token: &str| given.iter().any(|one| one.token == token && one.task.outcome().is_none());
         let by_user = |name: &str| lock(&set.deleted).contains(name);
         lock(&set.witness).see(&change, is_open, by_user);

@@ -1,5 +1,7 @@
 //! What has to hold at the end of every run, whatever has befallen it. Exceptions are those that the documentation names.
 
+use std::collections::BTreeSet;
+
 use runjob_sandbox::{
     memory::{Fate, Line},
     sfn::{Answer, Record, TaskOutcome},
@@ -19,7 +21,7 @@ const TRACES: [&str; 4] = ["runjob/owner", "runjob/settled", "runjob/spec-hash",
 pub fn judge(stage: &Stage, log: &str) -> Vec<String> {
     let (given, witness) = (stage.given(), stage.witness());
     let mut violations = witness.violations.clone();
-    let fates = stage.journal().read(|lines| Fates::of(lines));
+    let fates = stage.journal().read(Fates::of);
     let judge = Judge { stage, fates, given: &given, witness: &witness };
     for (number, (one, record)) in given.iter().zip(stage.step_functions().records()).enumerate() {
         let wrong = judge.task(one, &record);
@@ -33,31 +35,52 @@ pub fn judge(stage: &Stage, log: &str) -> Vec<String> {
 }
 
 /// What has befallen requests.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 struct Fates {
-    any: bool,
-    crash: bool,
+    marks: BTreeSet<Mark>,
+    /// How many creates arrived when nobody waited for them any more.
+    late_creates: usize,
+}
+
+/// What has to be known of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Mark {
+    /// Something was not as it should be.
+    Anything,
+    Crash,
     /// A poll may have been answered with a task without its answer having arrived.
-    lost_poll: bool,
+    LostPoll,
+    /// A watch, or the list before it, was held up or broken: what happened meanwhile may never have been seen.
+    LostSight,
+    Panic,
 }
 
 impl Fates {
     fn of(lines: &[Line]) -> Self {
-        lines.iter().filter(|line| line.fate != Fate::Pass).fold(Self::default(), |seen, line| {
-            let crash = matches!(
-                line.fate,
-                Fate::CrashBefore | Fate::CrashAfterApply | Fate::CrashAfterAnswer | Fate::CrashAndArriveLate(_)
-            );
-            let loses = matches!(
-                line.fate,
+        let mut fates = Self::default();
+        for Line { kind, fate, .. } in lines.iter().filter(|line| line.fate != Fate::Pass) {
+            let of_watch = matches!(kind.as_str(), "list jobs" | "watch jobs");
+            let mark = match fate {
+                Fate::CrashBefore | Fate::CrashAfterApply | Fate::CrashAfterAnswer | Fate::CrashAndArriveLate(_) => {
+                    Some(Mark::Crash)
+                }
                 Fate::CutAfterApply | Fate::CutAndArriveLate(_) | Fate::Delay(_) | Fate::BreakAfter(_)
-            );
-            Self {
-                any: true,
-                crash: seen.crash || crash,
-                lost_poll: seen.lost_poll || (loses && line.kind == "GetActivityTask"),
-            }
-        })
+                    if kind == "GetActivityTask" =>
+                {
+                    Some(Mark::LostPoll)
+                }
+                Fate::Panic => Some(Mark::Panic),
+                _ => None,
+            };
+            fates.marks.extend([Mark::Anything].into_iter().chain(mark).chain(of_watch.then_some(Mark::LostSight)));
+            let late = matches!(fate, Fate::CutAndArriveLate(_) | Fate::CrashAndArriveLate(_));
+            fates.late_creates += usize::from(late && kind == "create jobs");
+        }
+        fates
+    }
+
+    fn has(&self, mark: Mark) -> bool {
+        self.marks.contains(&mark)
     }
 }
 
@@ -78,7 +101,8 @@ impl Judge<'_> {
         wrong.extend(other_answers(record));
         let ending = &given.expected;
         let fits = ending.undisturbed.iter().any(|ending| ending.is(outcome))
-            || (!self.is_calm() && ending.otherwise.iter().any(|ending| ending.is(outcome)));
+            || (!self.is_calm() && ending.otherwise.iter().any(|ending| ending.is(outcome)))
+            || (self.fates.has(Mark::Panic) && Ending::Fails("RunJob.Internal").is(outcome));
         if !fits && !self.may_be_lost(given, outcome) {
             wrong.push(format!("it ended with {}, expected {ending:?}", shortened(outcome)));
         }
@@ -87,24 +111,26 @@ impl Judge<'_> {
     }
 
     /// A task that no Job was ever made for may be lost with the answer to its poll, or with the worker that had it; so may one
-    /// whose Job somebody deleted while no worker was there to see it. Its `HeartbeatSeconds` brings that to light.
+    /// whose Job somebody deleted while no worker that acts was there to see it, or saw. Its `HeartbeatSeconds` brings that to light.
     fn may_be_lost(&self, given: &Given, outcome: &TaskOutcome) -> bool {
         if !Ending::TimesOut.is(outcome) && !matches!(outcome, TaskOutcome::TimedOut(_)) {
             return false;
         }
         let mut jobs = self.witness.jobs_of(&given.token).peekable();
-        let crashed = self.fates.crash || self.stage.has_seen(Disturbance::Crashed);
+        let crashed = self.fates.has(Mark::Crash) || self.stage.has_seen(Disturbance::Crashed);
         if jobs.peek().is_none() {
-            return crashed || self.fates.lost_poll;
+            return crashed || self.fates.has(Mark::LostPoll);
         }
-        let absent = crashed || self.stage.has_seen(Disturbance::Drained);
+        let seen = |disturbance| self.stage.has_seen(disturbance);
+        let absent =
+            crashed || seen(Disturbance::Drained) || seen(Disturbance::Hindered) || self.fates.has(Mark::LostSight);
         absent && jobs.all(|(_, job)| job.has(Milestone::Gone) && self.stage.has_deleted(&job.name))
     }
 
     /// Whether nothing went wrong.
     fn is_calm(&self) -> bool {
         let seen = |disturbance| self.stage.has_seen(disturbance);
-        !self.fates.any && !seen(Disturbance::Crashed) && !seen(Disturbance::Hindered)
+        !self.fates.has(Mark::Anything) && !seen(Disturbance::Crashed) && !seen(Disturbance::Hindered)
     }
 
     /// What the answer says must be so.
@@ -217,14 +243,15 @@ impl Judge<'_> {
     }
 
     /// A Job is made once for its owner, unless what was made before was deleted: by somebody, or because it had failed and its key
-    /// was asked for again, or because nobody waited for it.
+    /// was asked for again, or because nobody waited for it. No fence holds back a create that the network delivers when the Job of
+    /// its repetition has come and gone.
     fn owners(&self) -> Vec<String> {
         let mut wrong = Vec::new();
         for given in self.given {
             let made: Vec<_> = self.witness.jobs_of(&given.token).collect();
             let lost =
                 made.iter().filter(|(_, job)| job.has(Milestone::Gone) && self.stage.has_deleted(&job.name)).count();
-            if made.len() > 1 + lost {
+            if made.len() > 1 + lost + self.fates.late_creates {
                 wrong.push(format!(
                     "the Job {} was made {} times",
                     made.first().map_or("", |(_, job)| &job.name),

@@ -7,20 +7,21 @@ use std::{sync::Arc, time::Duration};
 use fastrand::Rng;
 use runjob_sandbox::{
     kube::Propagation,
-    memory::{Line, Service, simulate},
+    memory::{Line, Service, Traffic, simulate},
     sfn::BareTask,
 };
 use serde_json::json;
 use tokio::time::sleep;
 
 use super::{
+    bug::{Bug, Buggy},
     expected::{Ending, Expected},
     logbook::Logbook,
     mishap::Mishap,
     run::until_rest,
     stage::{Disturbance, Setting, Stage},
     verdict::judge,
-    weather::Weather,
+    weather::{Aim, Weather},
 };
 use crate::jobs::{JobRequest, a_job};
 
@@ -50,15 +51,19 @@ pub struct Episode {
     pub log: String,
 }
 
-/// Plays an episode.
-pub fn episode(seed: u64) -> anyhow::Result<Episode> {
+/// Plays an episode, with workers that have a bug if one is named.
+pub fn episode(seed: u64, bug: Option<Bug>) -> anyhow::Result<Episode> {
     let (log, _writing) = Logbook::open();
     simulate(seed, async || {
         let mut random = Rng::with_seed(seed);
         let weather = Arc::new(Weather::default());
         let replicas = random.usize(1..=3);
         let setting = Setting { replicas, heartbeat: HEARTBEAT, ..Setting::new(seed) };
-        let stage = Stage::set(setting, weather.clone())?;
+        let traffic: Arc<dyn Traffic> = match bug {
+            None => weather.clone(),
+            Some(bug) => Arc::new(Buggy::new(bug, weather.clone())),
+        };
+        let stage = Stage::set(setting, traffic)?;
         let mut walk = Walk { stage: &stage, weather: &weather, random, replicas, tasks: Vec::new(), acts: Vec::new() };
         for _ in 0..ACTS {
             walk.act();
@@ -132,34 +137,34 @@ impl Walk<'_> {
         let seconds = self.random.u32(0..40);
         let kind = self.random.u32(0..12);
         let (what, input, mut expected) = match kind {
-            0 | 1 => succeeding("a Job", a_job(&name, &format!("echo begun; sleep {seconds}; echo done"))),
-            2 => failing("a failing Job", a_job(&name, &format!("echo begun; sleep {seconds}; exit 3"))),
+            0 | 1 => succeeding("a Job", &a_job(&name, &format!("echo begun; sleep {seconds}; echo done"))),
+            2 => failing("a failing Job", &a_job(&name, &format!("echo begun; sleep {seconds}; exit 3"))),
             3 => failing(
                 "a failing Job with OnFailure",
-                a_job(&name, "echo last-words; sleep 2; exit 1")
+                &a_job(&name, "echo last-words; sleep 2; exit 1")
                     .with("/Job/spec/backoffLimit", 1)
                     .with("/Job/spec/template/spec/restartPolicy", "OnFailure"),
             ),
             4 => succeeding(
                 "a Job that is kept for no time",
-                a_job(&name, &format!("echo here; sleep {seconds}")).with("/Job/spec/ttlSecondsAfterFinished", 0),
+                &a_job(&name, &format!("echo here; sleep {seconds}")).with("/Job/spec/ttlSecondsAfterFinished", 0),
             ),
             5 => succeeding(
                 "a Job that has to be tried twice",
-                a_job(&name, "echo trying; sleep 1; lucky 2").with("/Job/spec/backoffLimit", 2),
+                &a_job(&name, "echo trying; sleep 1; lucky 2").with("/Job/spec/backoffLimit", 2),
             ),
-            6 => succeeding("a start", a_job(&name, "sleep 30").with("/Action", "runJob")),
-            7 => succeeding("a Job that stays", a_job(&name, "echo begun; sleep 60").with("/OnTaskGone", "detach")),
+            6 => succeeding("a start", &a_job(&name, "sleep 30").with("/Action", "runJob")),
+            7 => succeeding("a Job that stays", &a_job(&name, "echo begun; sleep 60").with("/OnTaskGone", "detach")),
             8 | 9 => {
                 let key = self.random.u32(0..2);
                 let job = a_job(&format!("k{key}"), "echo begun; sleep 20; lucky 2; echo done")
                     .with("/IdempotencyKey", format!("key {key}"));
-                let (what, input, expected) = failing("an attempt of a key", job);
+                let (what, input, expected) = failing("an attempt of a key", &job);
                 (what, input, expected.either(Ending::Succeeds).either(Ending::Fails("RunJob.IdempotencyConflict")))
             }
             10 => {
                 let (what, input, expected) =
-                    succeeding("a name that may be taken", a_job("n", "echo begun; sleep 15"));
+                    succeeding("a name that may be taken", &a_job("n", "echo begun; sleep 15"));
                 (what, input, expected.either(Ending::Fails("EKS.409")))
             }
             _ => {
@@ -218,19 +223,20 @@ impl Walk<'_> {
     }
 
     fn plan_mishap(&mut self) -> String {
-        let number = self.stage.journal().len() + self.random.usize(1..=6);
-        let crashes = self.random.u32(0..4) == 0;
+        let aim = if self.random.u32(0..6) == 0 { Aim::Lease } else { Aim::Work };
+        let before = self.random.usize(0..6);
+        let crashes = self.random.u32(0..3) == 0;
         let mishap = if crashes { self.random.choice(Mishap::CRASHES) } else { self.random.choice(Mishap::FAULTS) };
         let mishap = mishap.unwrap_or(Mishap::Refuse);
-        self.weather.plan(number, mishap);
-        format!("{mishap:?} is to befall request {number}")
+        self.weather.plan(aim, before, mishap);
+        format!("after {before} requests of sort {aim:?} the next meets {mishap:?}")
     }
 }
 
-fn succeeding(what: &'static str, job: JobRequest) -> (&'static str, String, Expected) {
+fn succeeding(what: &'static str, job: &JobRequest) -> (&'static str, String, Expected) {
     (what, job.input(), Expected::succeeds())
 }
 
-fn failing(what: &'static str, job: JobRequest) -> (&'static str, String, Expected) {
+fn failing(what: &'static str, job: &JobRequest) -> (&'static str, String, Expected) {
     (what, job.input(), Expected::fails("Job.BackoffLimitExceeded"))
 }

@@ -90,6 +90,7 @@ fn special() -> Vec<Story> {
         Story::new("a Job that is suspended at first", |stage| {
             Box::pin(async move {
                 stage.run(&a_job("x", "echo late").with("/Job/spec/suspend", true), Expected::succeeds());
+                stage.until(|kubernetes| kubernetes.get("jobs", "default", "x").is_some()).await;
                 stage.seconds(30).await;
                 stage.edit_job("x", |job| job["spec"]["suspend"] = false.into());
             })
