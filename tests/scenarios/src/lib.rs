@@ -16,6 +16,7 @@ pub mod process;
 pub mod report;
 mod rights;
 pub mod scenario;
+pub mod simulation;
 mod stage;
 mod workers;
 pub mod world;

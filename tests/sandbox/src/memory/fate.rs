@@ -5,6 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Request;
 
+use crate::kube::Kubernetes;
+
 /// Where a request goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Service {
@@ -27,6 +29,8 @@ pub struct Outbound<'a> {
     pub kind: &'a str,
     /// The request itself.
     pub request: &'a Request<Bytes>,
+    /// What there is right now.
+    pub kubernetes: &'a Kubernetes,
 }
 
 /// What befalls one request.
@@ -73,6 +77,22 @@ pub enum Fate {
 pub trait Traffic: Send + Sync + 'static {
     /// What befalls this one. Asked once for each, in the order in which they are sent.
     fn fate(&self, request: &Outbound<'_>) -> Fate;
+
+    /// What goes out instead of it, from a worker that is to look as if it had a bug.
+    fn instead(&self, _: &Outbound<'_>) -> Option<Request<Bytes>> {
+        None
+    }
+
+    /// What such a worker asks the Kubernetes API before it says this to Step Functions. These requests have numbers and fates of
+    /// their own; nobody sees their answers.
+    fn before(&self, _: &Outbound<'_>) -> Vec<Request<Bytes>> {
+        Vec::new()
+    }
+
+    /// Whether such a worker gives up its polls as soon as it drains.
+    fn gives_up_polls(&self) -> bool {
+        false
+    }
 }
 
 /// Nothing befalls any request.

@@ -43,6 +43,7 @@ struct Inner {
     traffic: Arc<dyn Traffic>,
     crashed: CancellationToken,
     paused: watch::Sender<bool>,
+    polls_given_up: CancellationToken,
 }
 
 /// There is no answer.
@@ -74,7 +75,8 @@ impl Link {
         traffic: Arc<dyn Traffic>,
     ) -> Self {
         let (worker, crashed, paused) = (worker.to_owned(), CancellationToken::new(), watch::Sender::new(false));
-        Self(Arc::new(Inner { worker, sfn, kube, journal, traffic, crashed, paused }))
+        let polls_given_up = CancellationToken::new();
+        Self(Arc::new(Inner { worker, sfn, kube, journal, traffic, crashed, paused, polls_given_up }))
     }
 
     /// The worker is no more.
@@ -99,7 +101,24 @@ impl Link {
     }
 
     pub(super) async fn step_functions(&self, request: Request<Bytes>) -> Result<Response<Body>, NoAnswer> {
-        self.alive(self.carry(Service::StepFunctions, &self.0.sfn, request)).await
+        let kind = self.0.sfn.endpoint().kind(&request);
+        let asked = Box::pin(async {
+            let earlier = self.0.traffic.before(&self.outbound(Service::StepFunctions, &kind, &request));
+            for earlier in earlier {
+                let _unseen = self.carry(Service::Kubernetes, &self.0.kube, earlier).await;
+            }
+            self.carry(Service::StepFunctions, &self.0.sfn, request).await
+        });
+        let asked = self.alive(asked);
+        if kind != "GetActivityTask" {
+            return asked.await;
+        }
+        self.0.polls_given_up.run_until_cancelled(asked).await.unwrap_or(Err(NoAnswer::Cut))
+    }
+
+    /// Ends the polls in flight, as the client of a careless worker does.
+    pub fn give_up_polls(&self) {
+        self.0.polls_given_up.cancel();
     }
 
     pub(super) async fn kubernetes(&self, request: Request<Bytes>) -> Result<Response<Body>, NoAnswer> {
@@ -120,10 +139,11 @@ impl Link {
         front: &Front<E>,
         request: Request<Bytes>,
     ) -> Result<Response<Body>, NoAnswer> {
-        let number = self.0.journal.next_number();
         let kind = front.endpoint().kind(&request);
-        let outbound = Outbound { number, worker: &self.0.worker, service, kind: &kind, request: &request };
-        let fate = self.0.traffic.fate(&outbound);
+        let instead = self.0.traffic.instead(&self.outbound(service, &kind, &request));
+        let request = instead.unwrap_or(request);
+        let outbound = self.outbound(service, &kind, &request);
+        let (number, fate) = (outbound.number, self.0.traffic.fate(&outbound));
         self.0.journal.sent(&outbound, fate.clone());
         let mut ends = None;
         match fate {
@@ -186,6 +206,11 @@ impl Link {
         self.on_the_way().await;
         self.0.journal.answered(number, response.status());
         Ok(response.map(|body| self.stream(body, ends)))
+    }
+
+    fn outbound<'r>(&'r self, service: Service, kind: &'r str, request: &'r Request<Bytes>) -> Outbound<'r> {
+        let number = self.0.journal.next_number();
+        Outbound { number, worker: &self.0.worker, service, kind, request, kubernetes: self.0.kube.endpoint() }
     }
 
     /// A moment, and as long as the line is held.

@@ -109,6 +109,11 @@ impl LinkedWorker {
         self.drain.cancel();
     }
 
+    /// What asks it to drain.
+    pub fn drain_switch(&self) -> CancellationToken {
+        self.drain.clone()
+    }
+
     /// Whether it has ended, by itself or by a crash.
     pub fn has_ended(&self) -> bool {
         self.running.is_finished()

@@ -47,6 +47,11 @@ impl BareTask {
         }
     }
 
+    /// The token that its worker gets: for tests that look for it where it must not be.
+    pub fn token(&self) -> Option<String> {
+        Some(self.core.upgrade()?.mint.token(self.id).into_text())
+    }
+
     /// Closes the task, as `StopExecution` closes the task of an execution: its token is `TaskTimedOut` from here on.
     pub fn abort(&self) {
         if let Some(core) = self.core.upgrade() {

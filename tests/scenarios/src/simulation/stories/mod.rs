@@ -1,0 +1,14 @@
+//! The stories that are played with every mishap at every request.
+
+mod calls;
+mod endings;
+mod gone;
+mod keys;
+mod names;
+
+use super::story::Story;
+
+/// All of them.
+pub fn all() -> Vec<Story> {
+    [endings::stories(), gone::stories(), keys::stories(), names::stories(), calls::stories()].concat()
+}

@@ -1,0 +1,51 @@
+//! A story: what happens, in which order, and what has to come of it.
+
+use futures::future::BoxFuture;
+
+use super::stage::Stage;
+
+/// What a story does on its stage.
+pub type Act = for<'s> fn(&'s Stage) -> BoxFuture<'s, ()>;
+
+/// Whether what happens is any worker's business while none is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attendance {
+    /// It is.
+    Optional,
+    /// It leaves no trace that the next worker could find, and the documentation says so.
+    Needed,
+}
+
+/// A story.
+#[derive(Debug, Clone, Copy)]
+pub struct Story {
+    /// What it tells.
+    pub name: &'static str,
+    /// How many workers there are.
+    pub replicas: usize,
+    /// What they are told.
+    pub flags: &'static [&'static str],
+    /// Whether a worker may be missing.
+    pub attendance: Attendance,
+    /// What happens.
+    pub act: Act,
+}
+
+impl Story {
+    /// A story with one worker.
+    pub const fn new(name: &'static str, act: Act) -> Self {
+        Self { name, replicas: 1, flags: &[], attendance: Attendance::Optional, act }
+    }
+
+    /// The same, and a worker has to be there.
+    #[must_use]
+    pub const fn attended(self) -> Self {
+        Self { attendance: Attendance::Needed, ..self }
+    }
+
+    /// The same with so many workers.
+    #[must_use]
+    pub const fn with_replicas(self, replicas: usize) -> Self {
+        Self { replicas, ..self }
+    }
+}

@@ -1,0 +1,309 @@
+//! What has to hold at the end of every run, whatever has befallen it. Exceptions are those that the documentation names.
+
+use std::collections::BTreeSet;
+
+use runjob_sandbox::{
+    memory::{Fate, Line},
+    sfn::{Answer, Record, TaskOutcome},
+};
+use serde_json::Value;
+
+use super::{
+    expected::Ending,
+    stage::{Disturbance, Given, Stage},
+    witness::{JobHistory, Milestone, PodHistory, Witness, has_condition, text},
+};
+
+/// What stays on a settled Job.
+const TRACES: [&str; 4] = ["runjob/owner", "runjob/settled", "runjob/spec-hash", "runjob/v"];
+
+/// Judges a run that has come to rest. `log`: what the workers have logged.
+pub fn judge(stage: &Stage, log: &str) -> Vec<String> {
+    let (given, witness) = (stage.given(), stage.witness());
+    let mut violations = witness.violations.clone();
+    let fates = stage.journal().read(Fates::of);
+    let judge = Judge { stage, fates, given: &given, witness: &witness };
+    for (number, (one, record)) in given.iter().zip(stage.step_functions().records()).enumerate() {
+        let wrong = judge.task(one, &record);
+        violations.extend(wrong.into_iter().map(|what| format!("task {number}: {what}")));
+    }
+    violations.extend(judge.jobs());
+    violations.extend(judge.owners());
+    violations.extend(judge.pods());
+    violations.extend(judge.secrets(log));
+    violations
+}
+
+/// What has befallen requests.
+#[derive(Debug, Clone, Default)]
+struct Fates {
+    marks: BTreeSet<Mark>,
+    /// How many creates arrived when nobody waited for them any more.
+    late_creates: usize,
+}
+
+/// What has to be known of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Mark {
+    /// Something was not as it should be.
+    Anything,
+    Crash,
+    /// A poll may have been answered with a task without its answer having arrived.
+    LostPoll,
+    /// A watch, or the list before it, was held up or broken: what happened meanwhile may never have been seen.
+    LostSight,
+    Panic,
+}
+
+impl Fates {
+    fn of(lines: &[Line]) -> Self {
+        let mut fates = Self::default();
+        for Line { kind, fate, .. } in lines.iter().filter(|line| line.fate != Fate::Pass) {
+            let of_watch = matches!(kind.as_str(), "list jobs" | "watch jobs");
+            let mark = match fate {
+                Fate::CrashBefore | Fate::CrashAfterApply | Fate::CrashAfterAnswer | Fate::CrashAndArriveLate(_) => {
+                    Some(Mark::Crash)
+                }
+                Fate::CutAfterApply | Fate::CutAndArriveLate(_) | Fate::Delay(_) | Fate::BreakAfter(_)
+                    if kind == "GetActivityTask" =>
+                {
+                    Some(Mark::LostPoll)
+                }
+                Fate::Panic => Some(Mark::Panic),
+                _ => None,
+            };
+            fates.marks.extend([Mark::Anything].into_iter().chain(mark).chain(of_watch.then_some(Mark::LostSight)));
+            let late = matches!(fate, Fate::CutAndArriveLate(_) | Fate::CrashAndArriveLate(_));
+            fates.late_creates += usize::from(late && kind == "create jobs");
+        }
+        fates
+    }
+
+    fn has(&self, mark: Mark) -> bool {
+        self.marks.contains(&mark)
+    }
+}
+
+struct Judge<'r> {
+    stage: &'r Stage,
+    fates: Fates,
+    given: &'r [Given],
+    witness: &'r Witness,
+}
+
+impl Judge<'_> {
+    fn task(&self, given: &Given, record: &Record) -> Vec<String> {
+        let Some(outcome) = &record.outcome else { return vec!["it has not ended".to_owned()] };
+        let mut wrong = Vec::new();
+        if record.accepted.len() > 1 {
+            wrong.push("it was answered more than once".to_owned());
+        }
+        wrong.extend(other_answers(record));
+        let ending = &given.expected;
+        let fits = ending.undisturbed.iter().any(|ending| ending.is(outcome))
+            || (!self.is_calm() && ending.otherwise.iter().any(|ending| ending.is(outcome)))
+            || (self.fates.has(Mark::Panic) && Ending::Fails("RunJob.Internal").is(outcome));
+        if !fits && !self.may_be_lost(given, outcome) {
+            wrong.push(format!("it ended with {}, expected {ending:?}", shortened(outcome)));
+        }
+        wrong.extend(self.truth(given, outcome));
+        wrong
+    }
+
+    /// A task that no Job was ever made for may be lost with the answer to its poll, or with the worker that had it; so may one
+    /// whose Job somebody deleted while no worker that acts was there to see it, or saw. Its `HeartbeatSeconds` brings that to light.
+    fn may_be_lost(&self, given: &Given, outcome: &TaskOutcome) -> bool {
+        if !Ending::TimesOut.is(outcome) && !matches!(outcome, TaskOutcome::TimedOut(_)) {
+            return false;
+        }
+        let mut jobs = self.witness.jobs_of(&given.token).peekable();
+        let crashed = self.fates.has(Mark::Crash) || self.stage.has_seen(Disturbance::Crashed);
+        if jobs.peek().is_none() {
+            return crashed || self.fates.has(Mark::LostPoll);
+        }
+        let seen = |disturbance| self.stage.has_seen(disturbance);
+        let absent =
+            crashed || seen(Disturbance::Drained) || seen(Disturbance::Hindered) || self.fates.has(Mark::LostSight);
+        absent && jobs.all(|(_, job)| job.has(Milestone::Gone) && self.stage.has_deleted(&job.name))
+    }
+
+    /// Whether nothing went wrong.
+    fn is_calm(&self) -> bool {
+        let seen = |disturbance| self.stage.has_seen(disturbance);
+        !self.fates.has(Mark::Anything) && !seen(Disturbance::Crashed) && !seen(Disturbance::Hindered)
+    }
+
+    /// What the answer says must be so.
+    fn truth(&self, given: &Given, outcome: &TaskOutcome) -> Vec<String> {
+        let started = given.request.get("Action").is_some_and(|action| action == "runJob");
+        let runs_a_job = given.request.get("Job").is_some();
+        let (body, job) = match outcome {
+            TaskOutcome::Succeeded(output) if runs_a_job => {
+                let output: Value = serde_json::from_str(output).unwrap_or_default();
+                let uid = text(&output, "/metadata/uid");
+                let Some(job) = self.witness.jobs.get(&uid).filter(|job| job.tokens.contains(&given.token)) else {
+                    return vec!["its output shows a Job that never was its own".to_owned()];
+                };
+                if started {
+                    return Vec::new();
+                }
+                if !job.has(Milestone::Complete) {
+                    return vec!["it succeeded, and its Job never was complete".to_owned()];
+                }
+                (output, (uid, job))
+            }
+            TaskOutcome::Failed { error: Some(error), cause } if error.starts_with("Job.") => {
+                let jobs: Vec<_> = self.witness.jobs_of(&given.token).collect();
+                let found = match error.as_str() {
+                    "Job.Deleted" => jobs
+                        .iter()
+                        .find(|(_, job)| job.has(Milestone::DeletionAsked) && self.stage.has_deleted(&job.name)),
+                    "Job.BackoffLimitExceeded" | "Job.DeadlineExceeded" => {
+                        jobs.iter().find(|(_, job)| job.has(Milestone::Failed))
+                    }
+                    _ => jobs.first(),
+                };
+                let Some((uid, job)) = found else {
+                    return vec![format!("it failed with {error}, and that is not so")];
+                };
+                if error == "Job.Deleted" {
+                    return Vec::new();
+                }
+                let cause = cause.as_deref().and_then(|cause| serde_json::from_str(cause).ok()).unwrap_or_default();
+                (cause, ((*uid).clone(), *job))
+            }
+            _ => return Vec::new(),
+        };
+        let wants_logs = given.request.pointer("/LogOptions/RetrieveLogs").is_some_and(|wanted| *wanted == true);
+        if wants_logs { self.logs(&body, job) } else { Vec::new() }
+    }
+
+    /// Every container that ran has a log, or an entry that says why not. Only pods that Kubernetes has deleted may be missing, and
+    /// then only after a mishap, and they are counted.
+    fn logs(&self, body: &Value, (uid, job): (String, &JobHistory)) -> Vec<String> {
+        let logs = body.get("logs").cloned().unwrap_or_default();
+        let calm = self.is_calm();
+        let mut wrong = Vec::new();
+        let mut absent = 0;
+        for pod in self.witness.pods_of(&uid).filter(|pod| !pod.ran.is_empty()) {
+            let Some(entry) = logs.get("pods").and_then(|pods| pods.get(&pod.name)) else {
+                absent += 1;
+                if (calm || !pod.deleted) && logs.get("error").is_none() {
+                    wrong.push(format!("the pod {} of the Job {} has no log: {logs}", pod.name, job.name));
+                }
+                continue;
+            };
+            for container in ran(pod) {
+                let log = entry.pointer(&format!("/containers/{container}"));
+                let told = log.is_some_and(|log| log.get("log").is_some() || (!calm && log.get("error").is_some()));
+                if !told {
+                    wrong.push(format!("the container {container} of the pod {} has no log: {logs}", pod.name));
+                }
+            }
+        }
+        let counted = ["missing", "omitted"].iter().filter_map(|name| logs.get(*name)?.as_u64()).sum::<u64>();
+        if absent > counted && logs.get("error").is_none() {
+            wrong.push(format!(
+                "{absent} pods of the Job {} are not in the logs, which say nothing of it: {logs}",
+                job.name
+            ));
+        }
+        wrong
+    }
+
+    fn jobs(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for job in self.stage.jobs() {
+            let name = text(&job, "/metadata/name");
+            let annotations = job.pointer("/metadata/annotations").and_then(Value::as_object);
+            let mut left: Vec<&str> = annotations.into_iter().flat_map(|all| all.keys()).map(String::as_str).collect();
+            left.retain(|name| name.starts_with("runjob/"));
+            left.sort_unstable();
+            let labelled = job.pointer("/metadata/labels/runjob~1group").is_some();
+            if labelled || !(left.is_empty() || left == TRACES) {
+                wrong.push(format!("the Job {name} is not settled: {left:?}"));
+                continue;
+            }
+            let uid = text(&job, "/metadata/uid");
+            let Some(given) = self.witness.jobs.get(&uid).and_then(|seen| self.given_of(seen.tokens.last()?)) else {
+                continue;
+            };
+            let ttl = given.request.pointer("/Job/spec/ttlSecondsAfterFinished");
+            if job.pointer("/spec/ttlSecondsAfterFinished") != ttl {
+                wrong.push(format!("the Job {name} has another TTL than its user's"));
+            }
+            let finished = has_condition(&job, "Complete") || has_condition(&job, "Failed");
+            let stays = given.request.get("OnTaskGone").is_some_and(|policy| policy == "detach")
+                || given.request.get("Action").is_some_and(|action| action == "runJob");
+            if !finished && !stays {
+                wrong.push(format!("the Job {name} runs, and nobody waits for it"));
+            }
+        }
+        wrong
+    }
+
+    /// A Job is made once for its owner, unless what was made before was deleted: by somebody, or because it had failed and its key
+    /// was asked for again, or because nobody waited for it. No fence holds back a create that the network delivers when the Job of
+    /// its repetition has come and gone.
+    fn owners(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for given in self.given {
+            let made: Vec<_> = self.witness.jobs_of(&given.token).collect();
+            let lost =
+                made.iter().filter(|(_, job)| job.has(Milestone::Gone) && self.stage.has_deleted(&job.name)).count();
+            if made.len() > 1 + lost + self.fates.late_creates {
+                wrong.push(format!(
+                    "the Job {} was made {} times",
+                    made.first().map_or("", |(_, job)| &job.name),
+                    made.len()
+                ));
+            }
+        }
+        wrong
+    }
+
+    fn pods(&self) -> Vec<String> {
+        let jobs: Vec<String> = self.stage.jobs().iter().map(|job| text(job, "/metadata/uid")).collect();
+        let pods = self.stage.kubernetes().list("pods", None);
+        let orphans = pods.iter().filter(|pod| !jobs.contains(&text(pod, "/metadata/ownerReferences/0/uid")));
+        orphans.map(|pod| format!("the pod {} has no Job any more", text(pod, "/metadata/name"))).collect()
+    }
+
+    fn secrets(&self, log: &str) -> Vec<String> {
+        let events = self.stage.kubernetes().list("events", None);
+        let places = [
+            ("a log line", log.to_owned()),
+            ("an Event", Value::Array(events).to_string()),
+            ("an answer", format!("{:?}", self.stage.step_functions().records())),
+        ];
+        let mut wrong: Vec<String> = Vec::new();
+        for (number, given) in self.given.iter().enumerate() {
+            let shown = places.iter().filter(|(_, text)| text.contains(&given.token));
+            wrong.extend(shown.map(|(place, _)| format!("{place} shows the token of task {number}")));
+        }
+        wrong
+    }
+
+    fn given_of(&self, token: &str) -> Option<&Given> {
+        self.given.iter().find(|given| given.token == token)
+    }
+}
+
+/// An answer that came too late has to say the same as the one that was accepted, but for logs that went with their pods.
+fn other_answers(record: &Record) -> Vec<String> {
+    let name = |answer: &Answer| match answer {
+        Answer::Success(_) => "success".to_owned(),
+        Answer::Failure { error, .. } => error.clone().unwrap_or_default(),
+    };
+    let first = record.accepted.first().map(name);
+    let others = record.refused.iter().map(name).filter(|other| first.as_ref().is_some_and(|first| first != other));
+    others.map(|other| format!("it was answered with {first:?}, then with {other}")).collect()
+}
+
+fn ran(pod: &PodHistory) -> impl Iterator<Item = &String> {
+    pod.containers.iter().filter(|container| pod.ran.contains(*container))
+}
+
+fn shortened(outcome: &TaskOutcome) -> String {
+    format!("{outcome:?}").chars().take(300).collect()
+}
