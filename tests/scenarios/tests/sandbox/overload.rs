@@ -47,7 +47,9 @@ async fn a_worker_with_a_crowd_before_it_takes_no_more_memory_as_time_goes_on() 
     let world = World::empty().await.unwrap();
     let _tasks: Vec<_> =
         (0..WAITING).map(|number| world.task(&a_job(&format!("x-{number}"), "true").input())).collect();
-    let worker = WorkerProcess::start(WORKER, &Surroundings::of(&world.sandbox), &[]).unwrap();
+    // However slow the machine is that runs the Jobs: what is in flight takes memory, and is bounded by this.
+    let bound = ["--max-in-flight", "50"];
+    let worker = WorkerProcess::start(WORKER, &Surroundings::of(&world.sandbox), &bound).unwrap();
     admit(&world, WARM).await;
     let warm = worker.resident_kib().unwrap();
     admit(&world, WARM * 5).await;
