@@ -274,9 +274,13 @@ pub fn take_over(view: &JobView, stamp: &Stamp, group: &Group) -> Value {
 }
 
 /// The JSON Patch that puts the label back on a Job that lost it: without it the Job would fall out of the watch with its
-/// task unanswered.
+/// task unanswered. It applies only to the very version that was looked at: its task may have got its answer since, or somebody may
+/// have given it other labels.
 pub fn relabel(view: &JobView, group: &Group) -> Value {
-    let mut patch = vec![json!({"op": "test", "path": "/metadata/uid", "value": view.uid})];
+    let mut patch = vec![
+        json!({"op": "test", "path": "/metadata/uid", "value": view.uid}),
+        json!({"op": "test", "path": "/metadata/resourceVersion", "value": view.resource_version}),
+    ];
     patch.extend(label(view, group));
     Value::Array(patch)
 }
@@ -408,6 +412,20 @@ mod tests {
             ]
         );
         assert_eq!((&patch[1]["value"], &patch[6]["value"]), (&json!("AAAAtoken"), &json!("AAAAnext")));
+    }
+
+    #[test]
+    fn the_label_is_put_back_on_the_very_version_that_was_looked_at() {
+        let view = JobView { labels_absent: true, ..a_job().view() };
+        let patch = relabel(&view, &"g".parse().unwrap());
+        let expected = [
+            ("test", "/metadata/uid"),
+            ("test", "/metadata/resourceVersion"),
+            ("add", "/metadata/labels"),
+            ("add", "/metadata/labels/runjob~1group"),
+        ];
+        assert_eq!(operations(&patch), expected);
+        assert_eq!(patch[1]["value"], json!(view.resource_version));
     }
 
     #[test]

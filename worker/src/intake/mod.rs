@@ -33,6 +33,7 @@ use runjob_core::{
     plan::Plan,
     request::{self, Request, Strictness},
     service_account::Allowed,
+    token::TaskToken,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument, Span, debug, error, field::Empty, info, info_span, warn};
@@ -157,29 +158,33 @@ impl Intake {
         let input = self.load.count(&task.input);
         let mut permit = permit;
         let started = async move {
-            intake.start_guarded(&task, &hold, &mut permit).await;
-            drop((task, input, permit, hold));
+            intake.start_guarded(task, input, &hold, &mut permit).await;
+            drop((permit, hold));
         };
         self.under_way.spawn(started.instrument(span));
     }
 
-    /// Starts a task. `planned` is filled in before a Job of that plan may exist.
-    async fn start(&self, task: &PolledTask, hold: &Hold, permit: &mut Permit, planned: &OnceLock<Plan>) {
+    /// Starts a task. `planned` is filled in before a Job of that plan may exist. Gives what the task is to be answered with, if that
+    /// is this worker's to do at once.
+    async fn start(
+        &self,
+        task: &PolledTask,
+        hold: &Hold,
+        permit: &mut Permit,
+        planned: &OnceLock<Plan>,
+    ) -> Option<Reply> {
         let request = match self.request(&task.input) {
             Ok(request) => request,
             Err(failure) => {
                 info!(error = %failure.error, "a task's input was refused");
-                self.answer(task, self.replies.failure(&failure)).await;
-                return;
+                return Some(self.replies.failure(&failure));
             }
         };
         match request {
             Request::Call(call) => {
                 // How long it takes is its own affair.
                 permit.give_way();
-                if let Some(reply) = self.call(&call, hold).await {
-                    self.answer(task, reply).await;
-                }
+                self.call(&call, hold).await
             }
             Request::RunJob(run) => {
                 let plan = Plan::new(&run, task.token.clone(), task.source.clone(), &self.group);
@@ -190,20 +195,23 @@ impl Intake {
                         info!("the Job is created");
                         self.metrics.created(Outcome::Succeeded);
                         self.hand_over(hold, permit).await;
+                        None
                     }
                     start::Started::Attached => {
                         info!("the task is attached to the Job of its key");
                         self.metrics.created(Outcome::Attached);
                         self.hand_over(hold, permit).await;
+                        None
                     }
                     start::Started::Failed(failure) => {
                         info!(error = %failure.error, "the Job could not be created");
                         self.metrics.created(Outcome::Failed);
-                        self.answer(task, self.replies.failure(&failure)).await;
+                        Some(self.replies.failure(&failure))
                     }
                     start::Started::NobodyWaits => {
                         info!("the task ended before its Job was created");
                         self.metrics.created(Outcome::Gone);
+                        None
                     }
                 }
             }
@@ -259,9 +267,14 @@ impl Intake {
         Err(TaskFailure::saying(ErrorName::NamespaceNotAllowed, message))
     }
 
-    async fn answer(&self, task: &PolledTask, reply: Reply) {
+    /// Answers a task, until Step Functions has taken the answer or nobody waits for it any more.
+    async fn answer(&self, source: &ActivityArn, token: &TaskToken, hold: &Hold, reply: Reply) {
         // The hold goes with the task. If its Job exists all the same, the tracker finds out that nobody waits for it.
-        self.replies.deliver(&task.source, &task.token, reply).await;
+        tokio::select! {
+            biased;
+            () = hold.gone() => info!("the task ended before its answer was taken"),
+            _ = self.replies.deliver(source, token, reply) => {}
+        }
     }
 
     /// Keeps the task alive, and counted, until the tracker has seen its Job: the watch may be away for as long as it likes.

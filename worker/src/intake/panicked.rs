@@ -16,7 +16,13 @@ use runjob_core::{
 use tracing::{error, warn};
 
 use super::Intake;
-use crate::{heartbeat::Hold, permits::Permit, retry::CALLS, sfn::PolledTask};
+use crate::{
+    heartbeat::Hold,
+    permits::Permit,
+    retry::CALLS,
+    room::Taken,
+    sfn::{PolledTask, Reply},
+};
 
 /// Longer than any request to the API server takes: one that was cut off by the panic has arrived by then, or never will.
 const SETTLED: Duration = Duration::from_mins(1);
@@ -31,21 +37,48 @@ enum Heir {
 }
 
 impl Intake {
-    /// Starts a task. A panic costs this one task its Job, and nothing else.
-    pub(super) async fn start_guarded(&self, task: &PolledTask, hold: &Hold, permit: &mut Permit) {
+    /// Starts a task, and answers it if no Job comes of it. A panic costs this one task its Job, and nothing else. `room`: what its
+    /// input takes.
+    pub(super) async fn start_guarded(&self, task: PolledTask, room: Option<Taken>, hold: &Hold, permit: &mut Permit) {
+        let Some(reply) = self.started(&task, hold, permit).await else { return };
+        // Step Functions may not take the answer for as long as the task waits: nobody else has to wait for that.
+        permit.give_way();
+        let PolledTask { token, source, input } = task;
+        drop((input, room));
+        for reply in [reply, self.internal()] {
+            if AssertUnwindSafe(self.answer(&source, &token, hold, reply)).catch_unwind().await.is_ok() {
+                return;
+            }
+            self.metrics.panics.inc();
+            error!("the answering of a task panicked");
+        }
+        error!("a task cannot be answered: that panics; without heartbeats its state ends");
+    }
+
+    async fn started(&self, task: &PolledTask, hold: &Hold, permit: &mut Permit) -> Option<Reply> {
         let planned = OnceLock::new();
-        if AssertUnwindSafe(self.start(task, hold, permit, &planned)).catch_unwind().await.is_ok() {
-            return;
+        if let Ok(reply) = AssertUnwindSafe(self.start(task, hold, permit, &planned)).catch_unwind().await {
+            return reply;
         }
         self.metrics.panics.inc();
         error!("the start of a task panicked");
-        if AssertUnwindSafe(self.after_panic(task, hold, permit, planned.get())).catch_unwind().await.is_err() {
+        let after_panic = self.after_panic(hold, permit, planned.get());
+        AssertUnwindSafe(after_panic).catch_unwind().await.unwrap_or_else(|_| {
             self.metrics.panics.inc();
-            error!("a task cannot be answered: even that panics; without heartbeats its state ends");
-        }
+            error!(
+                "a task cannot be answered: nobody finds out whether it has a Job; without heartbeats its state ends"
+            );
+            None
+        })
     }
 
-    async fn after_panic(&self, task: &PolledTask, hold: &Hold, permit: &mut Permit, planned: Option<&Plan>) {
+    fn internal(&self) -> Reply {
+        let message =
+            "runjob has a defect that this task brings to light: its start panicked, and there is no Job of it";
+        self.replies.failure(&TaskFailure::saying(ErrorName::Internal, message))
+    }
+
+    async fn after_panic(&self, hold: &Hold, permit: &mut Permit, planned: Option<&Plan>) -> Option<Reply> {
         // Whatever it waits for, nobody else has to.
         permit.give_way();
         let heir = match planned {
@@ -53,13 +86,11 @@ impl Intake {
             None => Heir::Worker,
         };
         match heir {
-            Heir::Worker => {
-                let message =
-                    "runjob has a defect that this task brings to light: its start panicked, and there is no Job of it";
-                let failure = TaskFailure::saying(ErrorName::Internal, message);
-                self.answer(task, self.replies.failure(&failure)).await;
+            Heir::Worker => Some(self.internal()),
+            Heir::Tracker => {
+                self.hand_over(hold, permit).await;
+                None
             }
-            Heir::Tracker => self.hand_over(hold, permit).await,
         }
     }
 

@@ -13,7 +13,7 @@ use runjob_core::{
     lifecycle::{DELETION_PATIENCE, Decision, Effect, step},
     names::JobKey,
     pending::{Finding, Pending},
-    progress::{CaptureAfterPanic, Moment, Presence, Progress, Stage, TokenState},
+    progress::{CaptureAfterPanic, Moment, Panics, Presence, Progress, Stage, TokenState},
     request::OnStuck,
     token::TaskToken,
 };
@@ -289,9 +289,13 @@ impl Table {
         self.tokens.get(token).cloned()
     }
 
-    /// Whether logs were captured that are still to be reported.
+    /// Whether logs were captured that this worker can still report without beginning anything else: a missing Job would have to be asked
+    /// for first.
     pub(super) fn has_captures(&self) -> bool {
-        let waiting = |progress: &Progress| progress.token == TokenState::Alive && progress.reply != Stage::Done;
+        let waiting = |progress: &Progress| {
+            let reportable = progress.presence != Presence::Missing && progress.panics != Panics::TooMany;
+            reportable && progress.token == TokenState::Alive && progress.reply != Stage::Done
+        };
         self.entries.values().any(|entry| entry.progress.capture != Stage::Open && waiting(&entry.progress))
     }
 
@@ -387,6 +391,19 @@ mod tests {
         for entry in [before, meanwhile] {
             assert!(entry.captured.logs.is_none());
             assert_eq!(entry.progress.capture, Stage::Open);
+        }
+    }
+
+    #[test]
+    fn captures_that_cannot_be_reported_are_not_waited_for() {
+        let captured = Progress { capture: Stage::Done, ..Progress::default() };
+        let missing = Progress { presence: Presence::Missing, ..captured };
+        let panicking = Progress { panics: Panics::TooMany, ..captured };
+        for (progress, expected) in [(captured, true), (missing, false), (panicking, false)] {
+            let (id, entry) = an_entry();
+            let mut table = Table::default();
+            table.insert(&id, Entry { progress, ..entry });
+            assert_eq!(table.has_captures(), expected);
         }
     }
 

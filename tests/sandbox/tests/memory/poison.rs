@@ -1,12 +1,16 @@
 //! Answers that Step Functions will never take, and settlings that the API server refuses: both come to an end.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use runjob_sandbox::{memory::Fate, sfn::TaskOutcome};
+use runjob_sandbox::{
+    memory::{Fate, Memory, Outbound, Traffic, simulate},
+    sfn::{Clocks, TaskOutcome},
+};
 use serde_json::json;
+use tokio::time::{sleep, timeout};
 
 use crate::{
-    output,
+    CLOCKS, config_of, input, output,
     play::{Ending, is_settled, play, play_for},
 };
 
@@ -97,4 +101,39 @@ fn a_settling_that_is_refused_is_told_of_and_tried_again_after_minutes() {
 fn patches(ending: &Ending) -> [Duration; 2] {
     let patches = ending.requests.iter().filter(|line| line.kind == "patch jobs").map(|line| line.at);
     patches.collect::<Vec<_>>().try_into().unwrap()
+}
+
+/// This worker may not say that a task has failed.
+struct NoFailures;
+
+impl Traffic for NoFailures {
+    fn fate(&self, request: &Outbound<'_>) -> Fate {
+        if request.kind == "SendTaskFailure" { refusal("AccessDeniedException") } else { Fate::Pass }
+    }
+}
+
+#[test]
+fn tasks_whose_answer_is_not_taken_keep_no_other_from_its_start_and_are_left_when_they_end() {
+    simulate(1, async || {
+        let memory = Memory::start(config_of(1, Duration::from_secs(5))).unwrap();
+        let settings = memory.settings(&["--pollers", "1"]).unwrap();
+        let _worker = memory.worker("w", settings, Arc::new(NoFailures));
+        let clocks = Clocks { timeout: Some(Duration::from_mins(30)), ..CLOCKS };
+        // More than may be on their way to a Job.
+        let refused: Vec<_> = (0..100).map(|_| memory.sfn.endpoint().bare_task("runjob", "{}", clocks)).collect();
+        let served = memory.sfn.endpoint().bare_task("runjob", &input(), clocks);
+        let served = timeout(Duration::from_hours(1), served.finished()).await;
+        output(&served.unwrap());
+        for task in refused {
+            assert!(matches!(task.finished().await, TaskOutcome::TimedOut(_)));
+        }
+        sleep(Duration::from_mins(1)).await;
+        let before = memory.journal().len();
+        sleep(Duration::from_mins(10)).await;
+        let since = memory
+            .journal()
+            .read(|lines| lines.iter().skip(before).filter(|line| line.kind == "SendTaskFailure").count());
+        assert_eq!(since, 0);
+    })
+    .unwrap();
 }
