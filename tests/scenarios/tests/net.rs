@@ -70,7 +70,7 @@ fn a_deletion_that_is_believed_without_a_look() {
 
 #[test]
 fn heartbeats_that_are_not_sent() {
-    says(&is_caught(Bug::NoHeartbeats, "five minutes"), "TimedOut(Heartbeat)");
+    says(&is_caught(Bug::NoHeartbeats, "than a task may be silent"), "TimedOut(Heartbeat)");
 }
 
 #[test]

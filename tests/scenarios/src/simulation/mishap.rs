@@ -25,8 +25,7 @@ pub enum Mishap {
     CutAfterApply,
     CutAndArriveLate,
     Throttled,
-    InternalError,
-    Unavailable,
+    ServerError,
     Unauthorized,
     BodyBreaks,
     StreamEnds,
@@ -41,7 +40,7 @@ impl Mishap {
         [Self::CrashBefore, Self::CrashAfterApply, Self::CrashAfterAnswer, Self::CrashAndArriveLate];
 
     /// Everything else.
-    pub const FAULTS: [Self; 15] = [
+    pub const FAULTS: [Self; 14] = [
         Self::NoConnection,
         Self::Refuse,
         Self::Slow,
@@ -49,8 +48,7 @@ impl Mishap {
         Self::CutAfterApply,
         Self::CutAndArriveLate,
         Self::Throttled,
-        Self::InternalError,
-        Self::Unavailable,
+        Self::ServerError,
         Self::Unauthorized,
         Self::BodyBreaks,
         Self::StreamEnds,
@@ -68,10 +66,14 @@ impl Mishap {
     pub fn fate(self, service: Service, kind: &str) -> Option<Fate> {
         let kubernetes = service == Service::Kubernetes;
         let watch = kind == "watch jobs";
+        let reads = ["get ", "list ", "watch "].iter().any(|verb| kind.starts_with(verb));
+        let streams = watch || kind == "get pods/log";
         Some(match self {
             Self::CrashBefore => Fate::CrashBefore,
             Self::CrashAfterApply => Fate::CrashAfterApply,
             Self::CrashAfterAnswer => Fate::CrashAfterAnswer,
+            // Of a read that nobody waits for nothing comes, whenever it arrives.
+            Self::CrashAndArriveLate | Self::CutAfterApply | Self::CutAndArriveLate if reads => return None,
             Self::CrashAndArriveLate => Fate::CrashAndArriveLate(LATE),
             // The SDK tells no difference between this and a cut.
             Self::NoConnection if !kubernetes => return None,
@@ -83,12 +85,13 @@ impl Mishap {
             Self::CutAndArriveLate => Fate::CutAndArriveLate(LATE),
             Self::Throttled if kubernetes => refusal(429, Some(5), "TooManyRequests"),
             Self::Throttled => exception(400, "ThrottlingException"),
-            Self::InternalError if kubernetes => refusal(500, None, "InternalError"),
-            Self::InternalError => exception(500, "InternalFailure"),
-            Self::Unavailable if kubernetes => refusal(503, None, "ServiceUnavailable"),
-            Self::Unavailable => exception(503, "ServiceUnavailable"),
+            Self::ServerError if kubernetes => refusal(500, None, "InternalError"),
+            // Nobody tells one error of a server from another.
+            Self::ServerError => exception(503, "ServiceUnavailable"),
             Self::Unauthorized if kubernetes => refusal(401, None, "Unauthorized"),
             Self::Unauthorized => exception(400, "ExpiredTokenException"),
+            // To a short answer that is the same as a cut.
+            Self::BodyBreaks if !streams => return None,
             Self::BodyBreaks => Fate::BreakAfter(Duration::ZERO),
             Self::StreamEnds if watch => Fate::EndAfter(Duration::from_secs(1)),
             Self::Gone if watch => refusal(410, None, "Expired"),

@@ -43,6 +43,12 @@ impl Story {
         Self { attendance: Attendance::Needed, ..self }
     }
 
+    /// The same with workers that are told this besides.
+    #[must_use]
+    pub const fn told(self, flags: &'static [&'static str]) -> Self {
+        Self { flags, ..self }
+    }
+
     /// The same with so many workers.
     #[must_use]
     pub const fn with_replicas(self, replicas: usize) -> Self {

@@ -86,7 +86,8 @@ fn special() -> Vec<Story> {
                 let job = a_job("x", "true").with_main("image", "nosuch.invalid/x:v1");
                 stage.run(&job, Expected::fails("Job.ImagePullFailed"));
             })
-        }),
+        })
+        .told(&["--stuck-grace", "20s"]),
         Story::new("a Job that is suspended at first", |stage| {
             Box::pin(async move {
                 stage.run(&a_job("x", "echo late").with("/Job/spec/suspend", true), Expected::succeeds());
