@@ -8,8 +8,9 @@
 //!                                  └──────────────────────── tracker, while it finishes
 //! ```
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
+use futures::FutureExt;
 use runjob_core::{
     lease::{Candidate, Next, Role},
     progress::Moment,
@@ -20,7 +21,7 @@ use tokio::{
     time::{sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::{
     clock::Clock,
@@ -147,12 +148,19 @@ impl Candidacy {
     }
 
     async fn asked<T>(&self, request: impl Future<Output = Result<T, WriteError>>) -> Result<T, Setback> {
-        match timeout(self.candidate.patience(), request).await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(WriteError::Changed)) => Err(Setback::Outrun),
-            Ok(Err(error @ WriteError::Refused { .. })) => Err(Setback::Refused(error.to_string())),
-            Ok(Err(error)) => Err(Setback::Passing(error.to_string())),
-            Err(_) => Err(Setback::Passing("no answer in time".to_owned())),
+        // A worker without a candidacy would end, and the tasks that it has just taken with it.
+        let guarded = AssertUnwindSafe(timeout(self.candidate.patience(), request)).catch_unwind();
+        match guarded.await {
+            Ok(Ok(Ok(value))) => Ok(value),
+            Ok(Ok(Err(WriteError::Changed))) => Err(Setback::Outrun),
+            Ok(Ok(Err(error @ WriteError::Refused { .. }))) => Err(Setback::Refused(error.to_string())),
+            Ok(Ok(Err(error))) => Err(Setback::Passing(error.to_string())),
+            Ok(Err(_)) => Err(Setback::Passing("no answer in time".to_owned())),
+            Err(_) => {
+                error!(lease = %self.key, "a request about the Lease panicked");
+                self.metrics.panics.inc();
+                Err(Setback::Passing("it panicked".to_owned()))
+            }
         }
     }
 
