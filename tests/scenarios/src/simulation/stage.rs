@@ -62,7 +62,7 @@ impl Setting<'_> {
 /// What the story itself has done to workers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Disturbance {
-    /// One was killed.
+    /// One was killed, or could not go on.
     Crashed,
     /// One was told to end, so that for a while it was not there.
     Drained,
@@ -87,6 +87,8 @@ struct Set {
     replicas: Mutex<Vec<Option<Replica>>>,
     heartbeat: Duration,
     disturbances: Mutex<BTreeSet<Disturbance>>,
+    /// Why workers ended that nobody had killed.
+    failures: Mutex<Vec<String>>,
 }
 
 /// A task that a story has given, and what has to become of it.
@@ -130,6 +132,7 @@ impl Stage {
             replicas: Mutex::new(vec![None; replicas]),
             heartbeat,
             disturbances: Mutex::default(),
+            failures: Mutex::default(),
         });
         let mut crew = JoinSet::new();
         crew.spawn(look_on(set.clone()));
@@ -230,6 +233,11 @@ impl Stage {
         lock(&self.set.disturbances).insert(disturbance);
     }
 
+    /// Why workers ended that nobody had killed.
+    pub fn failures(&self) -> Vec<String> {
+        lock(&self.set.failures).clone()
+    }
+
     /// Whether that was done to any.
     pub fn has_seen(&self, disturbance: Disturbance) -> bool {
         lock(&self.set.disturbances).contains(&disturbance)
@@ -295,7 +303,12 @@ async fn keep_running(set: Arc<Set>, place: usize) {
             *kept = Some(replica);
         }
         // However it has ended: whoever runs it starts it again.
-        let _ended = worker.ended().await;
+        if let Err(error) = worker.ended().await {
+            lock(&set.disturbances).insert(Disturbance::Crashed);
+            if !worker.link().has_crashed() {
+                lock(&set.failures).push(format!("{error:#}"));
+            }
+        }
         if let Some(kept) = lock(&set.replicas).get_mut(place) {
             *kept = None;
         }

@@ -27,6 +27,10 @@ pub fn judge(stage: &Stage, log: &str) -> Vec<String> {
         let wrong = judge.task(one, &record);
         violations.extend(wrong.into_iter().map(|what| format!("task {number}: {what}")));
     }
+    // A part that a worker cannot be without may panic; then it ends as a whole. Nothing else is a reason.
+    if !judge.fates.has(Mark::Panic) {
+        violations.extend(stage.failures().into_iter().map(|reason| format!("a worker could not go on: {reason}")));
+    }
     violations.extend(judge.jobs());
     violations.extend(judge.owners());
     violations.extend(judge.pods());
