@@ -35,6 +35,18 @@ async fn taken_over(world: &World, before: &Value) {
     world.job("x", |job| token(job).is_string() && token(job) != token(before)).await.unwrap();
 }
 
+/// A task that has taken over the running Job `x` of one that has ended, and has not heard of it: the answer is lost, and the watch
+/// says nothing.
+async fn taken_over_unknowingly(world: &World, gate: &Gate) -> BareTask {
+    running(world, gate).await.abort();
+    let before = job(world);
+    world.sandbox.kubernetes().mute_watches(true);
+    world.sandbox.kube.faults().plan("patch jobs", Effect::CutAfterApply, 1);
+    let second = world.task(&keyed(&gate.job("x")));
+    taken_over(world, &before).await;
+    second
+}
+
 fn job(world: &World) -> Value {
     world.sandbox.kubernetes().get("jobs", "default", "x").unwrap()
 }
@@ -103,12 +115,7 @@ async fn a_create_with_a_key_whose_answer_is_lost_makes_one_job() {
 async fn a_take_over_whose_answer_is_lost_is_the_tasks_own() {
     let world = World::new_with(&SELDOM).await.unwrap();
     let gate = Gate::closed("lost-take-over");
-    running(&world, &gate).await.abort();
-    let before = job(&world);
-    world.sandbox.kubernetes().mute_watches(true);
-    world.sandbox.kube.faults().plan("patch jobs", Effect::CutAfterApply, 1);
-    let second = world.task(&keyed(&gate.job("x")));
-    taken_over(&world, &before).await;
+    let second = taken_over_unknowingly(&world, &gate).await;
     // One look to see whose Job it is, another to see that it is the task's own.
     asked(&world, "get jobs", 2).await;
     world.sandbox.kubernetes().mute_watches(false);
@@ -124,12 +131,7 @@ async fn a_take_over_whose_answer_is_lost_is_the_tasks_own() {
 async fn a_job_that_was_taken_over_stays_whatever_else_has_changed_its_stamp() {
     let world = World::new_with(&SELDOM).await.unwrap();
     let gate = Gate::closed("changed-take-over");
-    running(&world, &gate).await.abort();
-    let before = job(&world);
-    world.sandbox.kubernetes().mute_watches(true);
-    world.sandbox.kube.faults().plan("patch jobs", Effect::CutAfterApply, 1);
-    let second = world.task(&keyed(&gate.job("x")));
-    taken_over(&world, &before).await;
+    let second = taken_over_unknowingly(&world, &gate).await;
     // As a mutating policy would have.
     let change = |job: &mut Value| job["metadata"]["annotations"]["runjob/ttl"] = json!("77");
     world.sandbox.kubernetes().edit("jobs", "default", "x", change).unwrap();
