@@ -2,6 +2,8 @@
 
 use std::{fmt::Write as _, time::Duration};
 
+use runjob_core::budget::shortened;
+
 use crate::{backend::Backend, scenario::Scenario};
 
 /// What came of one scenario.
@@ -46,7 +48,14 @@ pub fn table(scenarios: &[Scenario], backend: Backend, played: &[(usize, Played)
             let _ = writeln!(text, "{} is known to differ from AWS: {how} ({})", backend.name(), scenario.name);
         }
     }
-    let failed = played.iter().filter(|(_, played)| played.tokens.is_err()).count();
+    // Once more, where whoever reads the end of a long log finds it.
+    let mut failed = 0;
+    for (number, error) in played.iter().filter_map(|(number, played)| Some((number, played.tokens.as_ref().err()?))) {
+        failed += 1;
+        let name = scenarios.get(*number).map(|scenario| scenario.name).unwrap_or_default();
+        let chain: Vec<String> = error.chain().map(ToString::to_string).collect();
+        let _ = writeln!(text, "\nFAILED: {name}\n{}", shortened(&chain.join("\n"), 2000));
+    }
     let _ = write!(text, "\n{} passed, {failed} failed", played.len() - failed);
     text
 }

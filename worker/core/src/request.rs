@@ -117,6 +117,7 @@ const ONLY_CALL: [&str; 5] = ["ContentType", "Method", "Path", "QueryParameters"
 
 /// Takes a task's input as a request.
 pub fn parse(input: &str, strictness: Strictness) -> Result<Parsed, InvalidParameters> {
+    refuse_disguised_number(input)?;
     let value: Value = serde_json::from_str(input).map_err(|error| unreadable(&error))?;
     let top = Fields::of("$", &value)?;
     let mut warnings = Vec::new();
@@ -148,6 +149,15 @@ pub fn parse(input: &str, strictness: Strictness) -> Result<Parsed, InvalidParam
         }
     };
     Ok(Parsed { request, warnings })
+}
+
+/// An object with this one member is how `serde_json` hands a number on with all its digits: a user's would become a number.
+fn refuse_disguised_number(input: &str) -> Result<(), InvalidParameters> {
+    const NUMBER: &str = "serde_json::private::Number";
+    match input.contains(NUMBER) {
+        true => Err(InvalidParameters::text("$", format!("{NUMBER:?}"), "an input without this reserved text")),
+        false => Ok(()),
+    }
 }
 
 /// `serde_json` goes 127 levels deep, so that no input can exhaust the stack. Its name for that is a mystery to users.
@@ -328,6 +338,16 @@ mod tests {
     fn text_that_is_no_json_is_refused() {
         let error = parse("{", Strictness::Strict).unwrap_err();
         assert!(error.to_string().starts_with("$: expected a JSON object, found text that is no JSON"), "{error}");
+    }
+
+    #[test]
+    fn an_object_that_would_be_read_as_a_number_is_refused() {
+        let disguised = json!({"Job": "kind: {$serde_json::private::Number: '2'}"});
+        let message = "$: expected an input without this reserved text, found \"serde_json::private::Number\"";
+        assert_eq!(refused(&disguised), message);
+        let plain =
+            r#"{"Method": "POST", "Path": "/api", "RequestBody": {"a": {"$serde_json::private::Number": "2"}}}"#;
+        assert_eq!(parse(plain, Strictness::Strict).unwrap_err().to_string(), message);
     }
 
     #[test]
