@@ -217,7 +217,7 @@ fn watch_all(
 ) -> mpsc::Receiver<Watched> {
     let (news, watched) = mpsc::channel(NEWS);
     for scope in scopes {
-        let span = info_span!("watch", namespace = scope.0.as_deref().unwrap_or("*"));
+        let span = info_span!("watch", %scope);
         let sign = liveness.watch_over(format!("the watch of {scope}"));
         background.spawn(watch(cluster.clone(), scope, group.clone(), news.clone(), sign).instrument(span));
     }
@@ -249,10 +249,10 @@ async fn take_tasks(intake: Intake, worker_name: String, liveness: &Liveness, dr
 
 fn scopes(settings: &Settings) -> Vec<Scope> {
     if settings.jobs.namespaces.is_empty() {
-        return vec![Scope(None)];
+        return vec![Scope::All];
     }
     let namespaces: BTreeSet<&String> = settings.jobs.namespaces.iter().collect();
-    namespaces.into_iter().map(|namespace| Scope(Some(namespace.clone()))).collect()
+    namespaces.into_iter().map(|namespace| Scope::Namespace(namespace.clone())).collect()
 }
 
 /// What the execution's history calls this worker: the pod's name, as a rule.

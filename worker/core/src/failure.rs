@@ -82,6 +82,13 @@ explained! {
         OutputRejected => "RunJob.OutputRejected", Pointless, "the cause has the words of Step Functions";
         /// The `IdempotencyKey` belongs to a Job that another task waits for, or that was made from another manifest.
         IdempotencyConflict => "RunJob.IdempotencyConflict", Pointless, "the cause names the Job; use another key, or wait for its end";
+        /// A function's time is over, and the Job runs on. Only the Lambda form, with an `IdempotencyKey`.
+        StillRunning => "RunJob.StillRunning", Helps,
+            "give the state a Retry on this name with MaxAttempts 1000 and BackoffRate 1: it attaches to the same Job";
+        /// A function's time is over before its Job has ended, and without an `IdempotencyKey` the next could not find it: it was deleted,
+        /// or left as `OnTaskGone` says.
+        KeyMissing => "RunJob.IdempotencyKeyMissing", Pointless,
+            "give the request an IdempotencyKey, and the state a Retry on RunJob.StillRunning";
         /// Admission removed or changed what `runjob` writes on a Job.
         StampRejected => "RunJob.StampRejected", Pointless, "exempt labels and annotations below runjob/ from mutating webhooks and policies";
         /// A defect of `runjob`.

@@ -184,13 +184,13 @@ impl Intake {
                 let plan = planned.get_or_init(|| plan);
                 Span::current().record("job", plan.key.to_string());
                 match self.starter.create(plan, hold, permit).await {
-                    Started::Created => {
+                    Started::Created(_) => {
                         info!("the Job is created");
                         self.metrics.created(Outcome::Succeeded);
                         self.hand_over(hold, permit).await;
                         None
                     }
-                    Started::Attached => {
+                    Started::Attached(_) => {
                         info!("the task is attached to the Job of its key");
                         self.metrics.created(Outcome::Attached);
                         self.hand_over(hold, permit).await;
