@@ -22,11 +22,6 @@ const (
 	ahead    = 5 * time.Minute
 )
 
-// refusal is an error in the words of AWS: the code is what clients go by.
-type refusal struct{ code, message string }
-
-func (r refusal) Error() string { return r.code + ": " + r.message }
-
 // signature is Signature Version 4 as a request carries it, in its query (a presigned URL) or in its headers.
 type signature struct {
 	accessKeyID  string

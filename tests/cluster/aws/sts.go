@@ -1,22 +1,15 @@
 package main
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"log"
-	"math/big"
 	"net"
 	"net/http"
-	"os"
+	"net/url"
 	"path"
 	"regexp"
 	"strings"
@@ -87,7 +80,7 @@ func (s *sts) identify(response http.ResponseWriter, request *http.Request) {
 		return
 	}
 	if holder.issuer == issuedUpstream {
-		s.forward(response, request)
+		s.forward(response, request, holder)
 		return
 	}
 	answer := map[string]any{"GetCallerIdentityResponse": map[string]any{
@@ -143,15 +136,21 @@ func (s *sts) refuse(response http.ResponseWriter, err error) {
 	})
 }
 
-// forward has another STS answer, as the one that was addressed.
-func (s *sts) forward(response http.ResponseWriter, request *http.Request) {
-	onward, err := http.NewRequestWithContext(request.Context(), request.Method, s.upstream+"/?"+request.URL.RawQuery, nil)
+// forward has another STS say who the holder is. The signature has been checked here, and goes on in a header: LocalStack looks for an
+// access key nowhere else.
+func (s *sts) forward(response http.ResponseWriter, request *http.Request, holder credential) {
+	question := url.Values{"Action": {"GetCallerIdentity"}, "Version": {"2011-06-15"}}
+	onward, err := http.NewRequestWithContext(request.Context(), http.MethodGet, s.upstream+"/?"+question.Encode(), nil)
 	if err != nil {
 		s.refuse(response, err)
 		return
 	}
 	onward.Host = request.Host
-	onward.Header = request.Header.Clone()
+	onward.Header.Set("Accept", request.Header.Get("Accept"))
+	if err := sign(onward, holder, stsName.FindStringSubmatch(request.Host)[1], "sts", time.Now()); err != nil {
+		s.refuse(response, err)
+		return
+	}
 	answer, err := client.Do(onward)
 	if err != nil {
 		s.refuse(response, fmt.Errorf("unable to ask the STS at %s: %w", s.upstream, err))
@@ -183,67 +182,4 @@ func (s *sts) goAway(until time.Time) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	s.away = until
-}
-
-// authority is a certificate authority that nobody else believes.
-type authority struct {
-	key  *ecdsa.PrivateKey
-	root *x509.Certificate
-}
-
-func newAuthority() (*authority, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, err
-	}
-	root := &x509.Certificate{
-		Subject:               pkix.Name{CommonName: "an STS for tests"},
-		IsCA:                  true,
-		BasicConstraintsValid: true,
-		KeyUsage:              x509.KeyUsageCertSign,
-	}
-	made := &authority{key, root}
-	if made.root.Raw, err = made.certify(root); err != nil {
-		return nil, err
-	}
-	return made, nil
-}
-
-// certify makes a certificate out of what is known of one, good for longer than any test.
-func (a *authority) certify(subject *x509.Certificate) ([]byte, error) {
-	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 128))
-	if err != nil {
-		return nil, err
-	}
-	subject.SerialNumber = serial
-	subject.NotBefore = time.Now().Add(-time.Hour)
-	subject.NotAfter = subject.NotBefore.AddDate(1, 0, 0)
-	return x509.CreateCertificate(rand.Reader, subject, a.root, &a.key.PublicKey, a.key)
-}
-
-func (a *authority) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	if !stsName.MatchString(hello.ServerName) {
-		return nil, fmt.Errorf("there is no certificate for %q", hello.ServerName)
-	}
-	raw, err := a.certify(&x509.Certificate{
-		DNSNames:    []string{hello.ServerName},
-		KeyUsage:    x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	})
-	if err != nil {
-		return nil, err
-	}
-	return &tls.Certificate{Certificate: [][]byte{raw}, PrivateKey: a.key}, nil
-}
-
-func (a *authority) write(file string) error {
-	return os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.root.Raw}), 0o644)
-}
-
-func respond(response http.ResponseWriter, status int, answer any) {
-	response.Header().Set("Content-Type", "application/json")
-	response.WriteHeader(status)
-	if err := json.NewEncoder(response).Encode(answer); err != nil {
-		log.Printf("unable to answer: %v", err)
-	}
 }
