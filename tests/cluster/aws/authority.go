@@ -69,3 +69,25 @@ func (a *authority) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, e
 func (a *authority) write(file string) error {
 	return os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.root.Raw}), 0o644)
 }
+
+// readAuthority leaves out what is not an authority: a file of an API server begins with its own certificate, what EKS says does not.
+func readAuthority(file string) ([]byte, error) {
+	rest, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var found []byte
+	for block, rest := pem.Decode(rest); block != nil; block, rest = pem.Decode(rest) {
+		certificate, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, err
+		}
+		if certificate.IsCA {
+			found = append(found, pem.EncodeToMemory(block)...)
+		}
+	}
+	if found == nil {
+		return nil, fmt.Errorf("there is none in %s", file)
+	}
+	return found, nil
+}

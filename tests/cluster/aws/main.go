@@ -35,7 +35,7 @@ func main() {
 }
 
 func run(s settings) error {
-	pem, err := os.ReadFile(s.authority)
+	trusted, err := readAuthority(s.authority)
 	if err != nil {
 		return fmt.Errorf("unable to read the API server's certificate authority: %w", err)
 	}
@@ -48,7 +48,7 @@ func run(s settings) error {
 	}
 	keys := &keyring{known: map[string]credential{}}
 	identities := &sts{keys: keys, upstream: s.upstream, inner: make(chan net.Conn), authority: ca}
-	clusters := &eks{keys: keys, region: s.region, endpoint: s.api, authority: base64.StdEncoding.EncodeToString(pem),
+	clusters := &eks{keys: keys, region: s.region, endpoint: s.api, authority: base64.StdEncoding.EncodeToString(trusted),
 		clusters: map[string]*cluster{s.cluster: {status: "ACTIVE"}}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /clusters/{name}", clusters.describe)
