@@ -37,7 +37,7 @@ impl Clock {
         Moment(self.start.elapsed())
     }
 
-    /// The time of day, for people to read. Nothing is decided by it.
+    /// The time of day: for people to read, and for what others have dated, such as credentials.
     pub fn wall(&self) -> Timestamp {
         match self.wall {
             Wall::System => Timestamp::now(),

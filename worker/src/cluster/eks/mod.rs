@@ -10,8 +10,12 @@
 
 mod credential;
 mod describe;
+#[cfg(test)]
+mod fixtures;
 mod kept;
 mod location;
+#[cfg(test)]
+mod tests;
 mod token;
 mod trust;
 mod way;
