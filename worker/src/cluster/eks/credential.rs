@@ -189,10 +189,10 @@ mod tests {
         let provider = lasting();
         let credential = a_credential(&provider);
         let refused = credential.token().await.unwrap();
-        tokio::time::advance(YOUNG - Duration::from_secs(1)).await;
+        tokio::time::advance(YOUNG / 2).await;
         assert!(credential.instead_of(&refused).await.is_none());
         assert_eq!(credential.token().await.unwrap().value, refused.value);
-        tokio::time::advance(Duration::from_secs(1)).await;
+        tokio::time::advance(YOUNG / 2).await;
         assert!(credential.instead_of(&refused).await.is_some());
     }
 

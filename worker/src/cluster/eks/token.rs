@@ -25,7 +25,7 @@ const PREFIX: &str = "k8s-aws-v1.";
 /// The header that names the cluster.
 const CLUSTER: &str = "x-k8s-aws-id";
 /// `X-Amz-Expires`, as every client of EKS has it. STS takes the URL for 15 minutes all the same.
-const EXPIRES: Duration = Duration::from_secs(60);
+const EXPIRES: Duration = Duration::from_mins(1);
 /// What identifies the caller.
 const QUESTION: &str = "/?Action=GetCallerIdentity&Version=2011-06-15";
 

@@ -229,7 +229,7 @@ mod tests {
             credential: Credential::new(provider.shared(), audience, clock),
             clients: Mutex::new(Some((location, clients))),
         };
-        Cluster::by(Arc::new(way), String::new(), clock)
+        Cluster::by(&Arc::new(way), String::new(), clock)
     }
 
     fn lasting() -> Provider {
