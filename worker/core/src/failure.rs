@@ -67,8 +67,9 @@ explained! {
     pub enum ErrorName {
         /// A part of the input cannot be taken: the cause names its path, what was found and what was expected.
         InvalidParameters => "RunJob.InvalidParameters", Pointless, "correct the state's Parameters";
-        /// The request names a cluster that this worker does not serve.
-        ClusterNotAllowed => "RunJob.ClusterNotAllowed", Pointless, "use the activity of a worker that serves the cluster";
+        /// The request names a cluster that is not served here, or its `Endpoint` or `CertificateAuthority` is not that cluster's.
+        ClusterNotAllowed => "RunJob.ClusterNotAllowed", Pointless,
+            "name a cluster that is served; correct Endpoint and CertificateAuthority, or leave them out";
         /// The request names a namespace outside those that this worker serves.
         NamespaceNotAllowed => "RunJob.NamespaceNotAllowed", Pointless, "use one of the worker's --namespace";
         /// The pods would run as a service account that this worker does not allow, or the request does not show as which one.
