@@ -71,7 +71,7 @@ impl FunctionError {
         let words = panic.downcast_ref::<&str>().map(ToString::to_string);
         let words = words.or_else(|| panic.downcast_ref::<String>().cloned());
         let message = words.map_or_else(|| "Lambda panicked".to_owned(), |words| format!("Lambda panicked: {words}"));
-        Self::new("alloc::boxed::Box<dyn core::any::Any + core::marker::Send>", &message)
+        Self::new("&alloc::boxed::Box<dyn core::any::Any + core::marker::Send>", &message)
     }
 
     /// What a process reports of itself. `None` if that is no report.
