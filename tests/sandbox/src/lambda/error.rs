@@ -66,7 +66,7 @@ impl FunctionError {
         Self::of_the_service("Runtime.InvalidEntrypoint", format!("the bootstrap cannot be started: {error}"))
     }
 
-    /// As lambda_runtime reports a panic of the handler.
+    /// As `lambda_runtime` reports a panic of the handler.
     pub(super) fn panicked(panic: &(dyn std::any::Any + Send)) -> Self {
         let words = panic.downcast_ref::<&str>().map(ToString::to_string);
         let words = words.or_else(|| panic.downcast_ref::<String>().cloned());

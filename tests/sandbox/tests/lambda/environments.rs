@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::{Gate, bootstrap, deployed, failed};
 
 fn process(function: &Deployed) -> u32 {
-    function.environments()[0].process.unwrap()
+    function.environments().first().unwrap().process.unwrap()
 }
 
 /// What the kernel says that a process does: `T` is stopped.
@@ -55,7 +55,7 @@ async fn two_invocations_at_a_time_are_two_processes() {
     let (lambda, function) = deployed(bootstrap());
     let gate = Gate::new().await;
     let both = async { (gate.arrived().await, gate.arrived().await) };
-    let (one, other, _) =
+    let (one, other, ()) =
         tokio::join!(lambda.invoke("f", &gate.event), lambda.invoke("f", &gate.event), async { drop(both.await) });
     let processes: BTreeSet<_> = [one, other].map(|answer| answer.unwrap().as_u64()).into();
     assert_eq!((processes.len(), function.environments().len()), (2, 2));
