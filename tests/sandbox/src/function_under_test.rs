@@ -20,6 +20,10 @@ async fn main() -> Result<(), Error> {
     if let Ok(words) = std::env::var("FAIL_AT_START") {
         return Err(words.into());
     }
+    if let Ok(report) = std::env::var("REPORT_AT_START") {
+        let headers = "lambda-runtime-function-error-type: Runtime.InitError\r\n";
+        say(&json!({ "method": "POST", "path": "init/error", "headers": headers, "body": report }), "");
+    }
     lambda_runtime::run(service_fn(handle)).await
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use runjob_sandbox::lambda::{Bootstrap, InvokeError};
+use runjob_sandbox::lambda::{Bootstrap, EnvironmentState, InvokeError};
 use serde_json::{Value, json};
 
 use crate::{bootstrap, deployed, failed};
@@ -86,6 +86,16 @@ async fn a_process_that_cannot_start_is_told_as_one_that_exits() {
 
     let (lambda, _) = deployed(Bootstrap::at("/nonexistent/bootstrap"));
     assert_eq!(failed(lambda.invoke("f", &json!({})).await).error_type(), "Runtime.InvalidEntrypoint");
+}
+
+#[tokio::test]
+async fn a_process_that_says_why_it_cannot_start_is_told_with_that() {
+    let report = r#"{"errorType":"My.Start","errorMessage":"no settings"}"#;
+    let (lambda, function) = deployed(bootstrap().env("REPORT_AT_START", report));
+    let error = failed(lambda.invoke("f", &json!({})).await);
+    assert_eq!(error.payload().to_string(), report);
+    let ended = EnvironmentState::Ended("it could not start".to_owned());
+    assert_eq!(function.environments()[0].state, ended);
 }
 
 #[tokio::test]
