@@ -88,6 +88,12 @@ pub struct Metrics {
     heartbeat_interval: Gauge<f64, std::sync::atomic::AtomicU64>,
 }
 
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new(&Counter::default())
+    }
+}
+
 impl Metrics {
     /// All of them at their beginning. Events that could not be written are counted where they are.
     pub fn new(lost_events: &Counter) -> Self {
