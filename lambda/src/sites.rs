@@ -13,7 +13,7 @@ use aws_config::SdkConfig;
 use jiff::{SignedDuration, Timestamp};
 use runjob::{
     clock::Clock,
-    cluster::{Claim, Cluster, Eks, EksCluster, EksName},
+    cluster::{Cluster, Eks, EksCluster, EksName},
     settings::JobSettings,
     starter::Admission,
 };
@@ -103,9 +103,7 @@ impl Sites {
                 let missing = || InvalidParameters::cluster_name_missing().failure();
                 let name: EksName = name.ok_or_else(missing)?.parse().map_err(|error| unusable(&error))?;
                 let eks_cluster = EksCluster::named(name.clone());
-                let claim =
-                    Claim { endpoint: target.endpoint.as_deref(), authority: target.certificate_authority.as_deref() };
-                eks.vouch(&eks_cluster, claim, patience).await?;
+                eks.vouch(&eks_cluster, target.into(), patience).await?;
                 self.connected(name.as_str(), async { eks.cluster(&eks_cluster) })
                     .await
                     .map_err(|error| unusable(&error))?
