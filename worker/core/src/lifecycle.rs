@@ -53,6 +53,8 @@ pub enum Effect {
     Settle,
     /// Delete the Job and its pods: nobody waits for them any more.
     Delete,
+    /// Note on the Job until when it is kept: this process will not be there then.
+    Note,
 }
 
 /// How much of the pods is captured.
@@ -208,7 +210,11 @@ fn nobody_waits(view: &JobView, stamp: &Stamp, progress: &Progress, now: Moment)
     if progress.kept_until > now {
         // The next attempt with its key takes the Job over. One that has ended is kept for it as well: settled, it might go by its
         // TTL.
-        return Decision::Wait(Some(progress.kept_until));
+        return match progress.note {
+            stage if stage.is_due(now) => Decision::Do(Effect::Note),
+            Stage::Again(when) => Decision::Wait(Some(when.min(progress.kept_until))),
+            Stage::Open | Stage::Running | Stage::Done => Decision::Wait(Some(progress.kept_until)),
+        };
     }
     let stays = outlives_its_task(view, stamp);
     let (stage, decision) = if stays {
