@@ -116,7 +116,7 @@ mod tests {
 
     /// A worker that has just begun, and watches two namespaces.
     fn a_worker() -> Health {
-        let (metrics, clock) = (Arc::new(Metrics::new(&Counter::default())), Clock::start());
+        let (metrics, clock) = (Arc::new(Metrics::new(&Counter::default(), &Reachability::default())), Clock::start());
         let clients =
             Clients::new(&SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build(), &[an_activity()]);
         let pace = Pace { interval: Duration::from_secs(20), rate: 100 };

@@ -97,7 +97,7 @@ impl Worker {
         let clients = Clients::new(&sdk, &settings.activities);
         let scopes = scopes(&settings);
         let pulse = Arc::new(Pulse::new(scopes.clone(), liveness.watch_over("the tracker".to_owned())));
-        let (clock, metrics) = (cluster.clock(), Arc::new(Metrics::new(cluster.lost_events())));
+        let (clock, metrics) = (cluster.clock(), Arc::new(Metrics::new(cluster.lost_events(), cluster.reachability())));
         let permits = Permits::new(settings.max_in_flight, usize::from(settings.pollers) * clients.activities().len());
         let replies = Replies::new(clients.clone(), metrics.clone(), settings.job_failed_error.clone());
         let pace = Pace { interval: settings.heartbeat_interval, rate: settings.heartbeat_rate };

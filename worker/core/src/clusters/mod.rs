@@ -120,6 +120,17 @@ impl<T> Choice<T> {
         found.ok_or_else(|| refusal(named, clusters))
     }
 
+    /// Makes something of each. What has no name says so.
+    pub fn map<U>(&self, mut make: impl FnMut(Option<&ClusterName>, &T) -> U) -> Choice<U> {
+        match self {
+            Self::Only(only) => Choice::Only(make(None, only)),
+            Self::Named(clusters) => {
+                let made = clusters.iter().map(|(name, cluster)| (name.clone(), make(Some(name), cluster)));
+                Choice::Named(made.collect())
+            }
+        }
+    }
+
     /// All of them, in the order of their names.
     pub fn all(&self) -> impl Iterator<Item = &T> {
         let (only, named) = match self {
