@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use runjob_core::{
-    arn::ActivityArn,
+    arn::Source,
     budget::CAUSE_BUDGET,
     failure::{ErrorName, TaskFailure},
     output,
@@ -57,7 +57,7 @@ impl Replies {
     }
 
     /// Delivers an answer. Ends only when the service has spoken.
-    pub async fn deliver(&self, source: &ActivityArn, token: &TaskToken, reply: Reply) -> Delivery {
+    pub async fn deliver(&self, source: &Source, token: &TaskToken, reply: Reply) -> Delivery {
         let mut reply = reply;
         let mut pauses = CALLS.pauses();
         loop {

@@ -302,14 +302,18 @@ impl Table {
     /// Gives the entry that this one replaces.
     pub(super) fn insert(&mut self, id: &JobId, entry: Entry) -> Option<Entry> {
         let replaced = self.remove(id);
-        self.tokens.insert(entry.stamp.token.clone(), id.clone());
+        if let Some((token, _)) = entry.stamp.waiter.task() {
+            self.tokens.insert(token.clone(), id.clone());
+        }
         self.entries.insert(id.clone(), entry);
         replaced
     }
 
     pub(super) fn remove(&mut self, id: &JobId) -> Option<Entry> {
         let entry = self.entries.remove(id)?;
-        self.tokens.remove(&entry.stamp.token);
+        if let Some((token, _)) = entry.stamp.waiter.task() {
+            self.tokens.remove(token);
+        }
         self.unplan(id, entry.wake);
         Some(entry)
     }

@@ -22,8 +22,8 @@ use super::{
     container::{Exit, Order},
     logs::ContainerLog,
     programs::Container,
-    reaper::Signal,
 };
+use crate::reaper::Signal;
 
 /// How long to wait for the last output when something outside of the process group still holds the pipe.
 const LAST_OUTPUT: Duration = Duration::from_secs(2);

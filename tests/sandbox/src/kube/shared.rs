@@ -21,11 +21,11 @@ use super::{
     config::Config,
     create::{self, Run, Wish},
     logs::Logs,
-    reaper::Reaper,
     resources::Resource,
     store::{Change, State},
     watch::Gate,
 };
+use crate::reaper::Reaper;
 
 /// How many changes a slow reader of the feed may lag behind.
 const FEED: usize = 4096;

@@ -18,7 +18,8 @@ use std::{
 use serde_json::Value;
 use tokio::sync::{broadcast, watch};
 
-use super::{clock::Clock, fields, resources::Resource, seed::Generator, status::Status};
+use super::{clock::Clock, fields, resources::Resource, status::Status};
+use crate::seed::Generator;
 
 /// The place of an object.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -19,6 +19,7 @@ use super::{
     tasks::Task,
     token::{Mint, TaskId},
 };
+use crate::lambda::Lambda;
 
 /// Events that a follower may fall behind before it misses some. A demonstration has a few dozen.
 const FEED_CAPACITY: usize = 4096;
@@ -27,6 +28,7 @@ pub(super) struct Core {
     pub(super) config: Config,
     pub(super) clock: Clock,
     pub(super) mint: Mint,
+    pub(super) lambda: Arc<Lambda>,
     pub(super) feed: broadcast::Sender<ExecutionEvent>,
     /// `true` from the moment on at which polls are answered empty.
     pub(super) polls_released: watch::Sender<bool>,
@@ -41,6 +43,8 @@ pub(super) struct State {
     pub(super) executions: BTreeMap<String, Running>,
     pub(super) tasks: BTreeMap<TaskId, Task>,
     pub(super) polls: u64,
+    /// How many tasks have got a number so far.
+    pub(super) numbered: u64,
 }
 
 /// Why an execution does not go on.
@@ -63,6 +67,7 @@ impl Core {
         Self {
             clock: Clock::starting_at(config.start),
             mint: Mint::new(config.seed),
+            lambda: Lambda::new(&config.account, &config.region, config.seed),
             config,
             feed: broadcast::channel(FEED_CAPACITY).0,
             polls_released: watch::channel(false).0,

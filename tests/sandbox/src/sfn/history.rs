@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::clock::epoch_seconds;
+use super::{clock::epoch_seconds, definition::Wait};
 
 /// One event of an execution.
 #[derive(Debug, Clone)]
@@ -110,6 +110,75 @@ pub enum Event {
     },
     /// The worker did not report in time, or a heartbeat was missed: AWS says `States.Timeout` to both.
     ActivityTimedOut,
+    /// A function that a state names by its ARN is to be invoked.
+    LambdaFunctionScheduled {
+        /// The ARN of the function.
+        resource: String,
+        /// What it gets, JSON.
+        input: String,
+        /// The state's `TimeoutSeconds`.
+        timeout: Option<Duration>,
+    },
+    /// It is invoked.
+    LambdaFunctionStarted,
+    /// It has answered.
+    LambdaFunctionSucceeded {
+        /// Its answer, JSON.
+        output: String,
+    },
+    /// It has failed.
+    LambdaFunctionFailed {
+        /// The error's name.
+        error: Option<String>,
+        /// Its cause.
+        cause: Option<String>,
+    },
+    /// It did not answer in the state's time.
+    LambdaFunctionTimedOut,
+    /// `lambda:invoke` begins.
+    TaskScheduled {
+        /// Which form of it.
+        wait: Wait,
+        /// The region.
+        region: String,
+        /// The state's parameters, JSON.
+        parameters: String,
+        /// The state's `TimeoutSeconds`.
+        timeout: Option<Duration>,
+        /// The state's `HeartbeatSeconds`.
+        heartbeat: Option<Duration>,
+    },
+    /// The function is invoked.
+    TaskStarted {
+        /// Which form of it.
+        wait: Wait,
+    },
+    /// The function has answered, and the token is waited for.
+    TaskSubmitted {
+        /// What it answered, JSON.
+        output: String,
+    },
+    /// The function has answered, or the token was used.
+    TaskSucceeded {
+        /// Which form of it.
+        wait: Wait,
+        /// What it answered, or what came with the token, JSON.
+        output: String,
+    },
+    /// The function has failed, or the token was used to say so.
+    TaskFailed {
+        /// Which form of it.
+        wait: Wait,
+        /// The error's name.
+        error: Option<String>,
+        /// Its cause.
+        cause: Option<String>,
+    },
+    /// Nothing came in time, or a heartbeat was missed.
+    TaskTimedOut {
+        /// Which form of it.
+        wait: Wait,
+    },
 }
 
 impl Event {
@@ -128,6 +197,17 @@ impl Event {
             Self::ActivitySucceeded { .. } => "ActivitySucceeded".to_owned(),
             Self::ActivityFailed { .. } => "ActivityFailed".to_owned(),
             Self::ActivityTimedOut => "ActivityTimedOut".to_owned(),
+            Self::LambdaFunctionScheduled { .. } => "LambdaFunctionScheduled".to_owned(),
+            Self::LambdaFunctionStarted => "LambdaFunctionStarted".to_owned(),
+            Self::LambdaFunctionSucceeded { .. } => "LambdaFunctionSucceeded".to_owned(),
+            Self::LambdaFunctionFailed { .. } => "LambdaFunctionFailed".to_owned(),
+            Self::LambdaFunctionTimedOut => "LambdaFunctionTimedOut".to_owned(),
+            Self::TaskScheduled { .. } => "TaskScheduled".to_owned(),
+            Self::TaskStarted { .. } => "TaskStarted".to_owned(),
+            Self::TaskSubmitted { .. } => "TaskSubmitted".to_owned(),
+            Self::TaskSucceeded { .. } => "TaskSucceeded".to_owned(),
+            Self::TaskFailed { .. } => "TaskFailed".to_owned(),
+            Self::TaskTimedOut { .. } => "TaskTimedOut".to_owned(),
         }
     }
 
@@ -136,13 +216,16 @@ impl Event {
         let whole = json!({ "truncated": false });
         let details = match self {
             Self::ExecutionStarted { input, role } => json!({ "input": input, "inputDetails": whole, "roleArn": role }),
-            Self::ExecutionSucceeded { output } | Self::ActivitySucceeded { output } => {
-                json!({ "output": output, "outputDetails": whole })
-            }
+            Self::ExecutionSucceeded { output }
+            | Self::ActivitySucceeded { output }
+            | Self::LambdaFunctionSucceeded { output } => json!({ "output": output, "outputDetails": whole }),
             Self::ExecutionFailed { error, cause }
             | Self::ExecutionAborted { error, cause }
-            | Self::ActivityFailed { error, cause } => json!({ "error": error, "cause": cause }),
-            Self::ExecutionTimedOut | Self::ActivityTimedOut => json!({ "error": "States.Timeout" }),
+            | Self::ActivityFailed { error, cause }
+            | Self::LambdaFunctionFailed { error, cause } => json!({ "error": error, "cause": cause }),
+            Self::ExecutionTimedOut | Self::ActivityTimedOut | Self::LambdaFunctionTimedOut => {
+                json!({ "error": "States.Timeout" })
+            }
             Self::StateEntered { name, input, .. } => json!({ "name": name, "input": input, "inputDetails": whole }),
             Self::StateExited { name, output, .. } => json!({ "name": name, "output": output, "outputDetails": whole }),
             Self::ActivityScheduled { resource, input, timeout, heartbeat } => json!({
@@ -153,6 +236,31 @@ impl Event {
                 "heartbeatInSeconds": heartbeat.map(|heartbeat| heartbeat.as_secs()),
             }),
             Self::ActivityStarted { worker } => json!({ "workerName": worker }),
+            Self::LambdaFunctionScheduled { resource, input, timeout } => json!({
+                "resource": resource,
+                "input": input,
+                "inputDetails": whole,
+                "timeoutInSeconds": timeout.map(|timeout| timeout.as_secs()),
+            }),
+            Self::LambdaFunctionStarted => json!({}),
+            Self::TaskScheduled { wait, region, parameters, timeout, heartbeat } => of_lambda(
+                *wait,
+                json!({
+                    "region": region,
+                    "parameters": parameters,
+                    "timeoutInSeconds": timeout.map(|timeout| timeout.as_secs()),
+                    "heartbeatInSeconds": heartbeat.map(|heartbeat| heartbeat.as_secs()),
+                }),
+            ),
+            Self::TaskStarted { wait } => of_lambda(*wait, json!({})),
+            Self::TaskSubmitted { output } => {
+                of_lambda(Wait::ForToken, json!({ "output": output, "outputDetails": whole }))
+            }
+            Self::TaskSucceeded { wait, output } => {
+                of_lambda(*wait, json!({ "output": output, "outputDetails": whole }))
+            }
+            Self::TaskFailed { wait, error, cause } => of_lambda(*wait, json!({ "error": error, "cause": cause })),
+            Self::TaskTimedOut { wait } => of_lambda(*wait, json!({ "error": "States.Timeout" })),
         };
         without_nulls(details)
     }
@@ -181,6 +289,15 @@ impl HistoryEvent {
         event.insert(self.event.details_field(), self.event.details());
         Value::Object(event)
     }
+}
+
+/// The details of a task's event, behind what names its integration.
+fn of_lambda(wait: Wait, details: Value) -> Value {
+    let mut all = json!({ "resourceType": "lambda", "resource": wait.api() });
+    if let (Some(all), Value::Object(details)) = (all.as_object_mut(), details) {
+        all.extend(details);
+    }
+    all
 }
 
 /// An object without its fields that are null: AWS leaves out what there is not.

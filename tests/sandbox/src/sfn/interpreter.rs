@@ -9,17 +9,18 @@ use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
 use super::{
-    context::{Visit, context},
+    context::{Visit, context, with_token},
     core::{Core, Halt},
-    definition::{DataPath, Kind, Native, Pause, Resource, State, Task, Then, seconds},
+    definition::{DataPath, Kind, Native, Pause, Resource, State, Task, Then, Wait, seconds},
     execution::{End, Execution},
     failure::StateError,
+    functions::Request,
     history::Event,
     limits,
     machine::Machine,
     paths::{Path, ResultPath, Scope},
     retry::{Attempts, catcher},
-    tasks::{Clocks, Overdue, TaskOutcome, Work},
+    tasks::{Clocks, Doer, Overdue, TaskOutcome, Work},
     template::Template,
 };
 
@@ -143,24 +144,28 @@ impl Run<'_> {
         raw: &Value,
         retries: u32,
     ) -> Result<Value, Halt> {
-        let context = self.context(visit, retries);
+        let mut context = self.context(visit, retries);
+        let token = (task.resource == Resource::Invoke(Wait::ForToken)).then(|| self.core.number_task());
+        if let Some(token) = token {
+            context = with_token(context, self.core.mint.token(token));
+        }
         let input = at_data_path(&state.input_path, Scope { data: raw, context: &context })?;
         let payload = payload(task.parameters.as_ref(), Scope { data: &input, context: &context })?;
-        let (activity, payload) = self.addressed(&task.resource, payload);
-        let work = Work {
-            activity,
-            input: fitting(payload, visit)?.to_string(),
-            execution: Some(self.execution.arn.clone()),
+        let request = Request {
+            execution: &self.execution.arn,
+            state: &visit.state,
             clocks: Clocks { timeout: task.timeout, heartbeat: task.heartbeat },
+            input: fitting(payload, visit)?,
         };
-        let id = self.core.schedule(work)?;
-        let mut result = match self.core.outcome(id).await {
-            Some(TaskOutcome::Succeeded(output)) => serde_json::from_str::<Value>(&output)
-                .map_err(|error| StateError::runtime(format!("the output of the task is no JSON: {error}")))?,
-            Some(TaskOutcome::Failed { error, cause }) => return Err(StateError::reported(error, cause).into()),
-            Some(TaskOutcome::TimedOut(Overdue::Answer)) => return Err(StateError::timeout().into()),
-            Some(TaskOutcome::TimedOut(Overdue::Heartbeat)) => return Err(StateError::missed_heartbeat().into()),
-            Some(TaskOutcome::Aborted) | None => return Err(Halt::Ended),
+        let mut result = match (&task.resource, token) {
+            (Resource::Function(arn), _) => self.core.invoke_function(arn, request).await?,
+            (Resource::Invoke(_), None) => self.core.invoke(request).await?,
+            (Resource::Invoke(_), Some(token)) => told(self.core.invoke_and_wait(token, request).await?)?,
+            (Resource::Activity(arn), _) => told(self.core.ask(arn.clone(), request).await?)?,
+            (Resource::Native(native), _) => {
+                let (activity, request) = self.native(*native, request);
+                told(self.core.ask(activity, request).await?)?
+            }
         };
         if let Some(selector) = &task.result_selector {
             result = selector.evaluate(Scope { data: &result, context: &context })?;
@@ -170,18 +175,39 @@ impl Run<'_> {
         Ok(fitting(output, visit)?)
     }
 
-    /// Who does the task, and with what.
-    fn addressed(&self, resource: &Resource, mut payload: Value) -> (String, Value) {
-        let native = match resource {
-            Resource::Activity(arn) => return (arn.clone(), payload),
-            Resource::Native(native) => native,
-        };
-        if *native == Native::RunJob
-            && let Some(payload) = payload.as_object_mut()
+    /// The activity that stands in for a native integration, and what it is asked.
+    fn native<'r>(&self, native: Native, mut request: Request<'r>) -> (String, Request<'r>) {
+        if native == Native::RunJob
+            && let Some(input) = request.input.as_object_mut()
         {
-            payload.insert("Action".to_owned(), "runJob".into());
+            input.insert("Action".to_owned(), "runJob".into());
         }
-        (self.core.activity_arn(self.core.config.native_activity.as_deref().unwrap_or_default()), payload)
+        (self.core.activity_arn(self.core.config.native_activity.as_deref().unwrap_or_default()), request)
+    }
+}
+
+impl Core {
+    /// Waits for what a worker of the activity with this ARN makes of it.
+    async fn ask(
+        &self,
+        activity: String,
+        Request { execution, clocks, input, .. }: Request<'_>,
+    ) -> Result<TaskOutcome, Halt> {
+        let (doer, execution) = (Doer::Activity(activity), Some(execution.to_owned()));
+        let id = self.schedule(Work { doer, input: input.to_string(), execution, clocks })?;
+        self.outcome(id).await.ok_or(Halt::Ended)
+    }
+}
+
+/// The result of a task that has a token.
+fn told(outcome: TaskOutcome) -> Result<Value, Halt> {
+    match outcome {
+        TaskOutcome::Succeeded(output) => serde_json::from_str::<Value>(&output)
+            .map_err(|error| StateError::runtime(format!("the output of the task is no JSON: {error}")).into()),
+        TaskOutcome::Failed { error, cause } => Err(StateError::reported(error, cause).into()),
+        TaskOutcome::TimedOut(Overdue::Answer) => Err(StateError::timeout().into()),
+        TaskOutcome::TimedOut(Overdue::Heartbeat) => Err(StateError::missed_heartbeat().into()),
+        TaskOutcome::Aborted => Err(Halt::Ended),
     }
 }
 

@@ -5,10 +5,11 @@
 //!  wire (AWS JSON) ─► operations ─┐                 ┌─ activity: queues of tasks and polls
 //!                                 ├─► Core (state) ─┼─ tasks:    token, clocks, one answer
 //!  StepFunctions (tests, demo) ───┘                 └─ execution: history, one end ◄─ interpreter (a tokio task each)
+//!                                                                                     └─ functions ─► crate::lambda
 //! ```
 //!
 //! It is strict where AWS documents an error, and refuses at `CreateStateMachine` what it does not have: Choice, Map,
-//! Parallel, `JSONata`, intrinsic functions but `States.Format`, `.waitForTaskToken`, other integrations. Time is tokio's, and
+//! Parallel, `JSONata`, intrinsic functions but `States.Format`, integrations but `eks` and `lambda:invoke`. Time is tokio's, and
 //! names and tokens follow from a seed, so that a run under a paused clock can be repeated.
 
 mod activity;
@@ -21,6 +22,7 @@ mod definition;
 mod errors;
 mod execution;
 mod failure;
+mod functions;
 mod history;
 mod interpreter;
 mod intrinsics;
@@ -43,14 +45,19 @@ use tokio::{sync::broadcast, task::JoinSet};
 pub use self::{
     bare::BareTask,
     config::{Config, EmptyPoll},
-    definition::Problem,
+    definition::{Problem, Wait},
     errors::ServiceError,
     execution::{Execution, ExecutionStatus},
     history::{Event, ExecutionEvent, HistoryEvent},
     records::{Answer, Record},
     tasks::{Clocks, Overdue, TaskOutcome},
 };
-use self::{core::Core, execution::End, tasks::Work};
+use self::{
+    core::Core,
+    execution::End,
+    tasks::{Doer, Work},
+};
+use crate::lambda::Lambda;
 
 /// The service. Its executions end when it is dropped.
 #[derive(Debug)]
@@ -125,7 +132,7 @@ impl StepFunctions {
     pub fn bare_task(&self, activity: &str, input: &str, clocks: Clocks) -> BareTask {
         let activity = self.core.activity_arn(activity);
         self.core.ensure_activity(&activity);
-        let work = Work { activity, input: input.to_owned(), execution: None, clocks };
+        let work = Work { doer: Doer::Activity(activity), input: input.to_owned(), execution: None, clocks };
         let (id, phase) = self.core.schedule_bare(work);
         let core = self.core.clone();
         self.spawn(async move {
@@ -149,10 +156,17 @@ impl StepFunctions {
         self.core.records()
     }
 
+    /// The functions that states invoke.
+    pub fn lambda(&self) -> &Arc<Lambda> {
+        &self.core.lambda
+    }
+
     /// What workers did that they must never do, so far: a task whose answer was accepted was
-    /// answered in another way too.
+    /// answered in another way too. And what functions did that the Runtime API forbids.
     pub fn invariant_violations(&self) -> Vec<String> {
-        self.core.invariant_violations()
+        let mut violations = self.core.invariant_violations();
+        violations.extend(self.core.lambda.violations());
+        violations
     }
 
     fn start(&self, machine: &str, name: Option<&str>, input: &str) -> Result<Execution, ServiceError> {

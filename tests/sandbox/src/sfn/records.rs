@@ -37,11 +37,11 @@ impl Answer {
 /// What became of one task.
 #[derive(Debug, Clone)]
 pub struct Record {
-    /// The ARN of its activity.
-    pub activity: String,
+    /// The ARN of its activity, or of the integration that gave a function its token.
+    pub resource: String,
     /// The ARN of its execution, or `None` for a bare task.
     pub execution: Option<String>,
-    /// Whether a poll took it.
+    /// Whether a poll took it. A function always gets it.
     pub delivered: bool,
     /// Heartbeats that were accepted.
     pub heartbeats: u64,
@@ -56,7 +56,7 @@ pub struct Record {
 impl Record {
     pub(super) fn of(work: &Work) -> Self {
         Self {
-            activity: work.activity.clone(),
+            resource: work.doer.resource().to_owned(),
             execution: work.execution.clone(),
             delivered: false,
             heartbeats: 0,
@@ -89,7 +89,7 @@ impl Core {
         let tasks = self.records().into_iter().enumerate();
         tasks
             .flat_map(|(number, record)| {
-                let about = format!("task {number} of {}", record.execution.as_ref().unwrap_or(&record.activity));
+                let about = format!("task {number} of {}", record.execution.as_ref().unwrap_or(&record.resource));
                 record.violations().into_iter().map(move |violation| format!("{about}: {violation}"))
             })
             .collect()

@@ -1,4 +1,5 @@
-//! The tasks of activities, from scheduling to the one answer that closes them.
+//! Tasks that have a token, from scheduling to the one answer that closes them: those of activities, and those whose token a function
+//! has got (they are `Started` at once).
 //!
 //! ```text
 //!             hand_out            answer | a clock runs out
@@ -19,6 +20,7 @@ use tokio::{
 use super::{
     activity::Assignment,
     core::{Core, Halt, State},
+    definition::Wait,
     errors::ServiceError,
     failure::StateError,
     history::Event,
@@ -62,11 +64,44 @@ pub struct Clocks {
     pub heartbeat: Option<Duration>,
 }
 
+/// Whom a task waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Doer {
+    /// A worker of the activity with this ARN.
+    Activity(String),
+    /// Whoever a function has given the token to.
+    Callback,
+}
+
+impl Doer {
+    /// The ARN of what is asked.
+    pub(super) fn resource(&self) -> &str {
+        match self {
+            Self::Activity(arn) => arn,
+            Self::Callback => Wait::ForToken.resource(),
+        }
+    }
+
+    /// The event that tells of a task's end, unless the end of its execution does.
+    fn told(&self, outcome: TaskOutcome) -> Option<Event> {
+        let wait = Wait::ForToken;
+        let event = match (self, outcome) {
+            (_, TaskOutcome::Aborted) => return None,
+            (Self::Activity(_), TaskOutcome::Succeeded(output)) => Event::ActivitySucceeded { output },
+            (Self::Activity(_), TaskOutcome::Failed { error, cause }) => Event::ActivityFailed { error, cause },
+            (Self::Activity(_), TaskOutcome::TimedOut(_)) => Event::ActivityTimedOut,
+            (Self::Callback, TaskOutcome::Succeeded(output)) => Event::TaskSucceeded { wait, output },
+            (Self::Callback, TaskOutcome::Failed { error, cause }) => Event::TaskFailed { wait, error, cause },
+            (Self::Callback, TaskOutcome::TimedOut(_)) => Event::TaskTimedOut { wait },
+        };
+        Some(event)
+    }
+}
+
 /// What is to be done.
 #[derive(Debug)]
 pub(super) struct Work {
-    /// The ARN of the activity.
-    pub(super) activity: String,
+    pub(super) doer: Doer,
     pub(super) input: String,
     /// The ARN of the execution. `None` for a bare task.
     pub(super) execution: Option<String>,
@@ -88,6 +123,13 @@ pub(super) enum Phase {
 }
 
 impl Phase {
+    /// Both clocks run from now on.
+    fn started(Clocks { timeout, heartbeat }: Clocks) -> Self {
+        let now = Instant::now();
+        let due = |after: Option<Duration>| after.and_then(|after| now.checked_add(after));
+        Self::Started { answer_due: due(timeout), heartbeat_due: due(heartbeat) }
+    }
+
     fn next_due(&self) -> Option<(Instant, Overdue)> {
         let Self::Started { answer_due, heartbeat_due } = self else { return None };
         let answer = answer_due.map(|at| (at, Overdue::Answer));
@@ -101,14 +143,19 @@ impl Phase {
 }
 
 impl Core {
+    /// The number of a task that is still to come, for whoever has to name it before.
+    pub(super) fn number_task(&self) -> TaskId {
+        next_id(&mut self.state())
+    }
+
     /// Schedules a task and offers it to the polls of its activity.
     pub(super) fn schedule(&self, work: Work) -> Result<TaskId, Halt> {
         let mut state = self.state();
-        let activity = work.activity.clone();
+        let activity = work.doer.resource().to_owned();
         if !state.activities.contains_key(&activity) {
             return Err(StateError::runtime(format!("The activity {activity} does not exist.")).into());
         }
-        let id = next_id(&state);
+        let id = next_id(&mut state);
         if let Some(execution) = &work.execution {
             let event = Event::ActivityScheduled {
                 resource: activity.clone(),
@@ -128,13 +175,32 @@ impl Core {
     /// Schedules a task of no execution, in an activity that exists.
     pub(super) fn schedule_bare(&self, work: Work) -> (TaskId, watch::Receiver<Phase>) {
         let mut state = self.state();
-        let id = next_id(&state);
+        let id = next_id(&mut state);
         let phase = self.enqueue(&mut state, id, work);
         (id, phase)
     }
 
+    /// Begins a task that a function is about to get the token of. Its clocks run from now on.
+    pub(super) fn begin_callback(&self, id: TaskId, work: Work) -> Result<(), Halt> {
+        let mut state = self.state();
+        if let Some(execution) = &work.execution {
+            let Clocks { timeout, heartbeat } = work.clocks;
+            let (wait, region, parameters) = (Wait::ForToken, self.config.region.clone(), work.input.clone());
+            let scheduled = Event::TaskScheduled { wait, region, parameters, timeout, heartbeat };
+            self.record(&mut state, execution, scheduled)?;
+            self.record(&mut state, execution, Event::TaskStarted { wait })?;
+            if let Some(running) = state.executions.get_mut(execution) {
+                running.open_task = Some(id);
+            }
+        }
+        let record = Record { delivered: true, ..Record::of(&work) };
+        let phase = watch::Sender::new(Phase::started(work.clocks));
+        state.tasks.insert(id, Task { work, phase, record });
+        Ok(())
+    }
+
     fn enqueue(&self, state: &mut State, id: TaskId, work: Work) -> watch::Receiver<Phase> {
-        let (record, activity) = (Record::of(&work), work.activity.clone());
+        let (record, activity) = (Record::of(&work), work.doer.resource().to_owned());
         let (phase, watched) = watch::channel(Phase::Scheduled);
         state.tasks.insert(id, Task { work, phase, record });
         self.offer(state, &activity, id);
@@ -143,11 +209,8 @@ impl Core {
 
     /// Starts a task's clocks and makes what its worker gets.
     pub(super) fn hand_out(&self, state: &mut State, id: TaskId, worker: Option<String>) -> Option<Assignment> {
-        let now = Instant::now();
         let task = state.tasks.get_mut(&id)?;
-        let Clocks { timeout, heartbeat } = task.work.clocks;
-        let due = |after: Option<Duration>| after.and_then(|after| now.checked_add(after));
-        task.phase.send_replace(Phase::Started { answer_due: due(timeout), heartbeat_due: due(heartbeat) });
+        task.phase.send_replace(Phase::started(task.work.clocks));
         task.record.delivered = true;
         // It is handed out once, so nobody needs it here any more.
         let input = std::mem::take(&mut task.work.input);
@@ -221,6 +284,11 @@ impl Core {
         self.state().tasks.get(&id).map(|task| task.phase.subscribe())
     }
 
+    /// Closes a task whose function has failed.
+    pub(super) fn fail_task(&self, id: TaskId, StateError { error, cause, .. }: StateError) {
+        self.close(&mut self.state(), id, TaskOutcome::Failed { error, cause });
+    }
+
     /// Closes a task because nobody waits for it any more.
     pub(super) fn abort_task(&self, state: &mut State, id: TaskId) {
         self.close(state, id, TaskOutcome::Aborted);
@@ -240,25 +308,22 @@ impl Core {
         }
         task.record.outcome = Some(outcome.clone());
         task.phase.send_replace(Phase::Closed(outcome.clone()));
-        let (activity, execution) = (task.work.activity.clone(), task.work.execution.clone());
-        if let Some(activity) = state.activities.get_mut(&activity) {
+        let (doer, execution) = (task.work.doer.clone(), task.work.execution.clone());
+        if let Some(activity) = state.activities.get_mut(doer.resource()) {
             activity.tasks.retain(|waiting| *waiting != id);
         }
         let Some(execution) = execution else { return };
         if let Some(running) = state.executions.get_mut(&execution) {
             running.open_task = None;
         }
-        let event = match outcome {
-            TaskOutcome::Succeeded(output) => Event::ActivitySucceeded { output },
-            TaskOutcome::Failed { error, cause } => Event::ActivityFailed { error, cause },
-            TaskOutcome::TimedOut(_) => Event::ActivityTimedOut,
-            TaskOutcome::Aborted => return,
-        };
+        let Some(event) = doer.told(outcome) else { return };
         // If its history is full, the execution fails at the next event of its own.
         let _ = self.record(state, &execution, event);
     }
 }
 
-fn next_id(state: &State) -> TaskId {
-    TaskId(u64::try_from(state.tasks.len()).unwrap_or(u64::MAX))
+fn next_id(state: &mut State) -> TaskId {
+    let id = TaskId(state.numbered);
+    state.numbered += 1;
+    id
 }

@@ -84,6 +84,37 @@ pub(super) enum Resource {
     Activity(String),
     /// The activity that stands in for the native integration.
     Native(Native),
+    /// The Lambda function with this ARN, which gets the state's input and gives its result.
+    Function(String),
+    /// A Lambda function that the parameters name.
+    Invoke(Wait),
+}
+
+/// The two forms of `lambda:invoke`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// The function's answer is the result.
+    ForAnswer,
+    /// The result comes with the token, whoever uses it.
+    ForToken,
+}
+
+impl Wait {
+    /// The resource of a state.
+    pub(super) fn resource(self) -> &'static str {
+        match self {
+            Self::ForAnswer => "arn:aws:states:::lambda:invoke",
+            Self::ForToken => "arn:aws:states:::lambda:invoke.waitForTaskToken",
+        }
+    }
+
+    /// What events call it.
+    pub(super) fn api(self) -> &'static str {
+        match self {
+            Self::ForAnswer => "invoke",
+            Self::ForToken => "invoke.waitForTaskToken",
+        }
+    }
 }
 
 /// The native integrations that the sandbox knows.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 
 use super::{
-    DataPath, Definition, Kind, Pause, Problem, State, Then,
+    DataPath, Definition, Kind, Pause, Problem, Resource, State, Then, Wait,
     fields::{Fields, object},
     tasks,
 };
@@ -79,6 +79,7 @@ fn state(name: &str, value: Value, problems: &mut Vec<Problem>) -> Option<State>
             return None;
         }
     };
+    let token = token_path(&value).map(ToOwned::to_owned);
     let mut fields = Fields::of(Some(name), value, problems);
     query_language(&mut fields);
     let Some(type_name) = fields.text("Type") else {
@@ -97,6 +98,12 @@ fn state(name: &str, value: Value, problems: &mut Vec<Problem>) -> Option<State>
             return None;
         }
     };
+    let has_token = matches!(&kind, Some(Kind::Task(task)) if task.resource == Resource::Invoke(Wait::ForToken));
+    if let Some(token) = token
+        && !has_token
+    {
+        fields.problem(format!("{token:?}: the context has a Task in lambda:invoke.waitForTaskToken states only"));
+    }
     let (input_path, output_path) = if type_name == "Fail" {
         (DataPath::Whole, DataPath::Whole)
     } else {
@@ -104,6 +111,18 @@ fn state(name: &str, value: Value, problems: &mut Vec<Problem>) -> Option<State>
     };
     fields.finish();
     Some(State { input_path, output_path, kind: kind? })
+}
+
+/// The first path of a state that leads to its token.
+fn token_path(object: &Map<String, Value>) -> Option<&str> {
+    object.iter().find_map(|(key, value)| match value {
+        Value::String(text) if key.ends_with(".$") || key.ends_with("Path") => {
+            text.contains("$$.Task").then_some(text.as_str())
+        }
+        Value::Object(object) => token_path(object),
+        Value::Array(list) => list.iter().filter_map(Value::as_object).find_map(token_path),
+        _ => None,
+    })
 }
 
 fn pass(fields: &mut Fields<'_>) -> Option<Kind> {

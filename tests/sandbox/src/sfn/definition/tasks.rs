@@ -2,18 +2,23 @@
 
 use std::time::Duration;
 
+use serde_json::{Map, Value};
+
 use super::{
-    Native, Resource, Task,
-    fields::Fields,
+    Native, Resource, Task, Wait,
+    fields::{Fields, object},
     parse::{result_path, template, then},
 };
-use crate::sfn::retry::{Catcher, Retrier};
+use crate::sfn::{
+    retry::{Catcher, Retrier},
+    template::Template,
+};
 
 const ALL: &str = "States.ALL";
 
 pub(super) fn task(fields: &mut Fields<'_>) -> Option<Task> {
     let resource = resource(fields);
-    let parameters = template(fields, "Parameters");
+    let parameters = parameters(fields, resource.as_ref());
     let result_selector = template(fields, "ResultSelector");
     let result_path = result_path(fields);
     let timeout = fields.seconds("TimeoutSeconds", 1);
@@ -22,6 +27,9 @@ pub(super) fn task(fields: &mut Fields<'_>) -> Option<Task> {
         && heartbeat >= timeout
     {
         fields.problem("HeartbeatSeconds has to be less than TimeoutSeconds");
+    }
+    if heartbeat.is_some() && matches!(resource, Some(Resource::Function(_) | Resource::Invoke(Wait::ForAnswer))) {
+        fields.problem("HeartbeatSeconds: nobody could send one; it belongs to .waitForTaskToken");
     }
     let retry = retriers(fields);
     let catch = catchers(fields);
@@ -48,17 +56,60 @@ fn resource(fields: &mut Fields<'_>) -> Option<Resource> {
         "arn:aws:states:::eks:runJob" => Some(Resource::Native(Native::RunJob)),
         "arn:aws:states:::eks:runJob.sync" => Some(Resource::Native(Native::RunJobSync)),
         "arn:aws:states:::eks:call" => Some(Resource::Native(Native::Call)),
-        // arn:aws:states:REGION:ACCOUNT:activity:NAME
-        _ => (text.starts_with("arn:aws:states:") && text.split(':').nth(5) == Some("activity"))
-            .then(|| Resource::Activity(text.clone())),
+        _ => [Wait::ForAnswer, Wait::ForToken]
+            .into_iter()
+            .find(|wait| wait.resource() == text)
+            .map(Resource::Invoke)
+            .or_else(|| named(&text)),
     };
     if resource.is_none() {
         fields.problem(format!(
-            "Resource {text:?} is not supported here: the sandbox has activities and arn:aws:states:::eks:{{runJob, \
-             runJob.sync, call}}; run this machine on LocalStack"
+            "Resource {text:?} is not supported here: the sandbox has activities, Lambda functions, \
+             arn:aws:states:::lambda:{{invoke, invoke.waitForTaskToken}} and arn:aws:states:::eks:{{runJob, runJob.sync, \
+             call}}; run this machine on LocalStack"
         ));
     }
     resource
+}
+
+/// `arn:aws:states:REGION:ACCOUNT:activity:NAME` or `arn:aws:lambda:REGION:ACCOUNT:function:NAME`.
+fn named(arn: &str) -> Option<Resource> {
+    match arn.split(':').collect::<Vec<_>>().as_slice() {
+        ["arn", "aws", "states", _, _, "activity", _] => Some(Resource::Activity(arn.to_owned())),
+        ["arn", "aws", "lambda", _, _, "function", _] => Some(Resource::Function(arn.to_owned())),
+        _ => None,
+    }
+}
+
+fn parameters(fields: &mut Fields<'_>, resource: Option<&Resource>) -> Option<Template> {
+    if !matches!(resource, Some(Resource::Invoke(_))) {
+        return template(fields, "Parameters");
+    }
+    let parameters = fields.take("Parameters");
+    let parameters = parameters.ok_or_else(|| "missing; lambda:invoke needs a FunctionName".to_owned());
+    match parameters.and_then(object).and_then(invoke_parameters) {
+        Ok(template) => Some(template),
+        Err(problem) => {
+            fields.problem(format!("Parameters: {problem}"));
+            None
+        }
+    }
+}
+
+fn invoke_parameters(parameters: Map<String, Value>) -> Result<Template, String> {
+    let named = |name: &str| parameters.keys().any(|key| key.strip_suffix(".$").unwrap_or(key) == name);
+    if !named("FunctionName") {
+        return Err("FunctionName is missing".to_owned());
+    }
+    for (key, value) in &parameters {
+        match key.strip_suffix(".$").unwrap_or(key) {
+            "FunctionName" | "Payload" => {}
+            "InvocationType" if value == "RequestResponse" => {}
+            "InvocationType" => return Err(format!("InvocationType {value} is not supported here; leave it out")),
+            _ => return Err(format!("{key:?} is unknown or not supported here; leave it out")),
+        }
+    }
+    Template::parse(&Value::Object(parameters))
 }
 
 fn retriers(fields: &mut Fields<'_>) -> Vec<Retrier> {

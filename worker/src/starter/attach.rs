@@ -8,25 +8,31 @@ use runjob_core::{
     attach::{Attach, Conflict, Holder, attach},
     failure::{ErrorName, TaskFailure},
     job::JobView,
+    ledger::Stamp,
     lifecycle::stamp_of,
     plan::Plan,
     refusal::PATIENCE,
+    waiter::Waiter,
 };
 
 use super::{
-    Intake,
-    start::{Attempt, Concerns, Existence, Later, Started},
+    Starter,
+    create::{Attempt, Concerns, Existence, Later, Started},
 };
 use crate::{
     cluster::{Exchanged, WriteError},
-    heartbeat::{Hold, Verdict},
+    heartbeat::Hold,
 };
 
-impl Intake {
+impl Starter {
     /// Attaches the task to the Job of its key, which was found under the planned name. `taken` is what the server has said of
     /// that name, for a Job that does not make room.
     pub(super) async fn attach(&self, plan: &Plan, found: &JobView, taken: TaskFailure, hold: &Hold) -> Attempt {
-        let holder = self.holder(found).await;
+        let holder = match stamp_of(found) {
+            Some(stamp) if is_earlier_invocation(plan, stamp) => Holder::EarlierInvocation,
+            Some(stamp) => self.holder(stamp).await,
+            None => Holder::Nobody,
+        };
         if hold.is_gone() {
             return Attempt::Done(Started::NobodyWaits);
         }
@@ -35,21 +41,6 @@ impl Intake {
             Attach::Replace => self.make_room(found).await.attempt(taken),
             Attach::LookAgain(conflict) => undecided(plan, &conflict),
             Attach::Refuse(conflict) => Attempt::Done(Started::Failed(conflict.failure(&plan.key))),
-        }
-    }
-
-    /// Whether somebody waits for that Job.
-    async fn holder(&self, found: &JobView) -> Holder {
-        let Some(stamp) = stamp_of(found) else { return Holder::Nobody };
-        // Another account's token is not shown to this one.
-        if !self.clients.serve(&stamp.source) {
-            return Holder::Elsewhere;
-        }
-        match self.heartbeats.ask(&stamp.token, &stamp.source).await {
-            Verdict::Alive => Holder::Somebody,
-            Verdict::Gone => Holder::Nobody,
-            Verdict::Unproven => Holder::Unproven,
-            Verdict::Unknown => Holder::Unknown,
         }
     }
 
@@ -78,6 +69,12 @@ impl Intake {
             }
         }
     }
+}
+
+/// Whether two invocations of a function share the key: they are attempts of one state, each after the other.
+fn is_earlier_invocation(plan: &Plan, stamp: &Stamp) -> bool {
+    let is_invocation = |waiter: &Waiter| matches!(waiter, Waiter::Invocation { .. });
+    is_invocation(&plan.stamp.waiter) && is_invocation(&stamp.waiter)
 }
 
 fn undecided(plan: &Plan, conflict: &Conflict) -> Attempt {
