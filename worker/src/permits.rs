@@ -135,6 +135,11 @@ impl Permit {
     /// The task is held up by something of its own, or on its way no more: others may be started meanwhile.
     pub fn give_way(&mut self) {
         self.uninvited = None;
+        self.take_time();
+    }
+
+    /// How long the task takes is its own affair: others may be started meanwhile. One that came uninvited still counts as such.
+    pub fn take_time(&mut self) {
         if std::mem::take(&mut self.starting) {
             self.permits.counts().starting -= 1;
             self.permits.0.freed.notify_waiters();
@@ -152,20 +157,15 @@ impl Drop for Permit {
 }
 
 impl Uninvited {
-    /// Waits until there is room for the task, which need not wait for polls that may bring nothing.
-    pub async fn admitted(self) -> Permit {
+    /// Waits until there is room for the task, which need not wait for polls that may bring nothing. After `hurry`, room or not.
+    pub async fn admitted(self, hurry: impl Future<Output = ()>) -> Permit {
         let most = self.0.0.most;
-        self.0.when(|counts| (counts.tracked + counts.taken - counts.polling < most).then(|| counts.take())).await;
-        self.into_permit()
-    }
-
-    /// Whether there is room or not: a task that will not be started later is started now.
-    pub fn admitted_at_once(self) -> Permit {
-        self.0.counts().take();
-        self.into_permit()
-    }
-
-    fn into_permit(self) -> Permit {
+        let room = self.0.when(|counts| (counts.tracked + counts.taken - counts.polling < most).then(|| counts.take()));
+        tokio::select! {
+            biased;
+            () = room => {}
+            () = hurry => self.0.counts().take(),
+        }
         Permit { permits: self.0.clone(), polling: false, starting: true, uninvited: Some(self) }
     }
 }
@@ -179,6 +179,8 @@ impl Drop for Uninvited {
 
 #[cfg(test)]
 mod tests {
+    use std::future::{pending, ready};
+
     use futures::FutureExt;
 
     use super::*;
@@ -226,14 +228,14 @@ mod tests {
     async fn a_task_that_is_there_does_not_wait_for_a_poll_that_may_bring_nothing() {
         let permits = Permits::new(1, 1);
         let mut polls = permits.acquire().await;
-        let first = permits.uninvited().admitted().now_or_never().unwrap();
-        assert!(permits.uninvited().admitted().now_or_never().is_none());
+        let first = permits.uninvited().admitted(pending()).now_or_never().unwrap();
+        assert!(permits.uninvited().admitted(pending()).now_or_never().is_none());
         drop(first);
         polls.use_up();
-        assert!(permits.uninvited().admitted().now_or_never().is_none());
+        assert!(permits.uninvited().admitted(pending()).now_or_never().is_none());
         drop(polls);
-        let _second = permits.uninvited().admitted().now_or_never().unwrap();
-        let _at_once = permits.uninvited().admitted_at_once();
+        let _second = permits.uninvited().admitted(pending()).now_or_never().unwrap();
+        let _at_once = permits.uninvited().admitted(ready(())).await;
     }
 
     #[tokio::test]
@@ -241,7 +243,7 @@ mod tests {
         let permits = Permits::new(1000, 1);
         let mut tasks = Vec::new();
         while !permits.is_crowded() {
-            tasks.push(permits.uninvited().admitted().await);
+            tasks.push(permits.uninvited().admitted(pending()).await);
         }
         assert_eq!(tasks.len(), UNINVITED);
         assert!(permits.thinned().now_or_never().is_none());

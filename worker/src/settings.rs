@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{Args, ValueEnum};
 use runjob_core::{
     arn::{ActivityArn, Source},
+    clusters::ClusterName,
     names::{Group, NotAGroup, is_dns_label, is_dns_subdomain},
     request::Strictness,
 };
@@ -97,7 +98,16 @@ pub struct JobSettings {
 
     /// The name of this cluster. Tasks that name another one in `ClusterName` are refused. [default: any name will do]
     #[arg(long, env = "RUNJOB_CLUSTER_NAME", value_name = "NAME")]
-    pub cluster_name: Option<String>,
+    pub cluster_name: Option<ClusterName>,
+
+    /// A file of several clusters, by name, each with its namespaces and limits; tasks choose by `ClusterName`. [default: one cluster]
+    #[arg(
+        long,
+        env = "RUNJOB_CLUSTERS",
+        value_name = "FILE",
+        conflicts_with_all = ["kubeconfig", "context", "cluster_name", "namespaces", "allow_service_accounts"]
+    )]
+    pub clusters: Option<PathBuf>,
 
     /// One error name for all failures of Jobs. The cause still tells them apart. [default: `Job.…`, by reason]
     #[arg(long, env = "RUNJOB_JOB_FAILED_ERROR", value_name = "NAME", value_parser = error_name)]
@@ -237,6 +247,16 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_clusters_leaves_nothing_to_the_flags_of_one() {
+        assert!(settings(&["--clusters=x", "--max-in-flight=5"]).is_ok());
+        for flag in ["--kubeconfig=x", "--context=x", "--cluster-name=x", "--namespace=x", "--allow-service-account=x"]
+        {
+            let error = settings(&["--clusters=x", flag]).err().unwrap();
+            assert_eq!(error.kind(), clap::error::ErrorKind::ArgumentConflict, "{flag}");
+        }
+    }
+
+    #[test]
     fn values_that_cannot_be_are_refused() {
         for flag in [
             "--heartbeat-interval=0s",
@@ -249,6 +269,7 @@ mod tests {
             "--allow-service-account=",
             "--allow-service-account=a,B",
             "--job-failed-error=States.X",
+            "--cluster-name=a b",
         ] {
             assert!(settings(&[flag]).is_err(), "{flag}");
         }

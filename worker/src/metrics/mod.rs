@@ -12,7 +12,7 @@ use prometheus_client::{
 use runjob_core::clusters::Choice;
 
 use self::per_cluster::OfCluster;
-use crate::cluster::{Cluster, Reachability};
+use crate::{cluster::Reachability, clusters::Served};
 
 /// The media type of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -102,11 +102,14 @@ impl Metrics {
         shared.seen_by(&own)
     }
 
-    /// The same, as each of these clusters sees them.
-    pub fn of(clusters: &Choice<Cluster>) -> Choice<Arc<Self>> {
-        let each = clusters.map(|_, cluster| OfCluster::new(cluster.lost_events(), cluster.reachability()));
-        let shared = Self::registered(&each);
-        each.map(|_, own| Arc::new(shared.seen_by(own)))
+    /// Each of these clusters, and the metrics as it sees them.
+    pub fn beside(clusters: &Choice<Served>) -> Choice<(Served, Arc<Self>)> {
+        let each = clusters.map(|_, served| {
+            let own = OfCluster::new(served.cluster.lost_events(), served.cluster.reachability());
+            (served.clone(), own)
+        });
+        let shared = Self::registered(&each.map(|_, (_, own)| own.clone()));
+        each.map(|_, (served, own)| (served.clone(), Arc::new(shared.seen_by(own))))
     }
 
     fn seen_by(&self, own: &OfCluster) -> Self {

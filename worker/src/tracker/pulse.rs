@@ -31,6 +31,11 @@ impl Pulse {
         self.unlisted.borrow().iter().cloned().collect()
     }
 
+    /// Whether every scope has shown a complete list.
+    pub fn has_listed_all(&self) -> bool {
+        self.unlisted.borrow().is_empty()
+    }
+
     /// Waits until every scope has shown a complete list.
     pub async fn listed(&self) {
         // The sender lives in `self`.

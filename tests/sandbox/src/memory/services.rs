@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use jiff::{SignedDuration, Timestamp};
-use runjob::{clock::Clock, cluster::Cluster, liveness::Liveness, settings::Settings, worker::Worker};
+use runjob::{clock::Clock, cluster::Cluster, clusters, liveness::Liveness, settings::Settings, worker::Worker};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{fate::Traffic, journal::Journal, kube_client, link::Link, sfn_client};
@@ -79,7 +79,8 @@ impl Memory {
         let clock = Clock::starting_at(self.start.checked_add(elapsed).unwrap_or(self.start));
         let cluster = Cluster::over(kube_client::service(link.clone()), kube_client::URL, clock);
         let sdk = sfn_client::sdk_config(&link, &self.region, clock);
-        let worker = Worker::without_admin(settings, sdk, cluster).named(name.to_owned());
+        let clusters = clusters::of_flags(&settings.jobs, cluster);
+        let worker = Worker::without_admin(settings, sdk, clusters).named(name.to_owned());
         let (drain, liveness) = (CancellationToken::new(), worker.liveness());
         let (run, crashed) = (worker.run(drain.clone()), link.clone());
         let running = AbortOnDropHandle::new(tokio::spawn(async move {
