@@ -270,3 +270,23 @@ fn a_full_cluster_lets_its_tasks_wait_and_those_of_another_run() {
         two.assert_beaten();
     });
 }
+
+#[test]
+fn a_full_cluster_holds_up_others_once_many_wait_for_it_unless_it_is_away() {
+    play_two(async |two| {
+        two.there.max_in_flight = NonZeroU32::new(1);
+        let _worker = two.worker("w");
+        let _running = two.task("there", &lasting("first", minutes(60), 0));
+        running(&two.there, 1).await;
+        let all = (0..2 * UNINVITED).map(|number| lasting(&format!("x-{number}"), Duration::from_secs(1), 0));
+        let there: Vec<_> = all.map(|job| two.task("there", &job)).collect();
+        let here = two.task("here", &lasting("x", Duration::from_secs(1), 0));
+        pass(minutes(2)).await;
+        // It is at Step Functions, behind those.
+        assert_eq!(here.outcome(), None);
+        assert!(there.iter().all(|task| task.outcome().is_none()));
+        two.loses_there();
+        pass(Duration::from_secs(30)).await;
+        assert_eq!(outcome(&here).await, "done");
+    });
+}
