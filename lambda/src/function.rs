@@ -23,6 +23,7 @@ use crate::{
     session::Session,
     settings::FunctionSettings,
     sites::Sites,
+    sweep,
 };
 
 /// The most fields of one input that are told of, having been passed over: there may be as many as fit into six megabytes.
@@ -75,6 +76,9 @@ impl Function {
     }
 
     async fn answer(&self, event: &str, invocation: &Invocation) -> Outcome {
+        if sweep::is_asked_for(event) {
+            return self.sweep(event, invocation).await;
+        }
         // Whoever hands over a token hears of everything by it, as from a worker.
         if let Some(token) = request::token_in(event) {
             return self.hand_over(event, invocation, token).await;
@@ -98,11 +102,11 @@ impl Function {
             warn!(path = warning.path(), "a part of the request was passed over");
         }
         let time = self.time(invocation);
-        let site = self.sites.find(&target, time.left()).await?;
-        site.admission.check(&request)?;
+        let served = self.sites.find(&target, time.end).await?;
+        served.admission.check(&request)?;
         let group = self.group(&invocation.function)?;
-        info!(cluster = site.cluster.url(), "the invocation begins");
-        Ok((self.session(invocation, time, group, &site), request))
+        info!(cluster = served.cluster.url(), "the invocation begins");
+        Ok((self.session(invocation, time, group, &served), request))
     }
 
     /// Answers tasks, natively.
