@@ -132,7 +132,6 @@ mod tests {
 
     use aws_config::{BehaviorVersion, SdkConfig};
     use http_body_util::BodyExt;
-    use prometheus_client::metrics::counter::Counter;
     use runjob_core::{arn::ActivityArn, lease::Role};
     use tokio::sync::{mpsc, watch};
 
@@ -147,14 +146,14 @@ mod tests {
 
     /// A worker that has just begun, and watches two namespaces.
     fn a_worker() -> Health {
-        let (metrics, clock) = (Arc::new(Metrics::new(&Counter::default(), &Reachability::default())), Clock::start());
+        let (metrics, clock) = (Arc::new(Metrics::default()), Clock::start());
         let clients =
             Clients::new(&SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build(), &[an_activity()]);
         let pace = Pace { interval: Duration::from_secs(20), rate: 100 };
         let (role, lost) = (watch::channel(Role::Following).1, mpsc::unbounded_channel().0);
         let (heartbeats, _beat) = Heartbeats::new(clients.clone(), metrics.clone(), pace, clock, role, lost);
         let liveness = Liveness::default();
-        let scopes = NAMESPACES.map(|name| Scope(Some(name.to_owned())));
+        let scopes = NAMESPACES.map(|name| Scope::Namespace(name.to_owned()));
         let pulse = Arc::new(Pulse::new(scopes, liveness.watch_over("the tracker".to_owned())));
         let cluster = ClusterHealth { name: None, pulse, heartbeats, reachability: Reachability::default(), clock };
         Health { liveness, clusters: vec![cluster], clients, metrics }
@@ -163,7 +162,7 @@ mod tests {
     impl Health {
         fn is_listed(self) -> Self {
             for (cluster, name) in self.clusters.iter().flat_map(|cluster| NAMESPACES.map(|name| (cluster, name))) {
-                cluster.pulse.has_listed(&Scope(Some(name.to_owned())));
+                cluster.pulse.has_listed(&Scope::Namespace(name.to_owned()));
             }
             self
         }

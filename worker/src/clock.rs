@@ -49,7 +49,7 @@ impl Clock {
         Moment(moment)
     }
 
-    /// The time of day: for people to read, and for what outlives this process.
+    /// The time of day: for people to read, for what outlives this process, and for what others have dated, such as credentials.
     pub fn wall(&self) -> Timestamp {
         match self.wall {
             Wall::System => Timestamp::now(),

@@ -185,7 +185,8 @@ impl JobSettings {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+/// A duration as flags have it: `20s`, `2m`. None of them may be zero.
+pub fn duration(text: &str) -> Result<Duration, String> {
     let span: jiff::SignedDuration = text.parse().map_err(|_| "expected a duration such as 20s or 2m".to_owned())?;
     Duration::try_from(span).ok().filter(|span| !span.is_zero()).ok_or_else(|| "expected more than zero".to_owned())
 }
@@ -196,7 +197,8 @@ fn lease_duration(text: &str) -> Result<Duration, String> {
     if fits { Ok(duration) } else { Err("expected 1s to 1h".to_owned()) }
 }
 
-fn rate(text: &str) -> Result<u32, String> {
+/// A rate as flags have it: `100/s`.
+pub fn rate(text: &str) -> Result<u32, String> {
     let number = text.strip_suffix("/s").unwrap_or(text).parse().ok();
     number.filter(|rate| *rate > 0).ok_or_else(|| "expected a rate such as 100/s".to_owned())
 }

@@ -123,7 +123,7 @@ impl Site {
         let watched = span.in_scope(|| {
             let (news, watched) = mpsc::channel(NEWS);
             for scope in scopes {
-                let span = info_span!("watch", namespace = scope.0.as_deref().unwrap_or("*"));
+                let span = info_span!("watch", %scope);
                 let sign = liveness.watch_over(format!("the watch of {scope}{of}"));
                 background.spawn(watch(cluster.clone(), scope, group.clone(), news.clone(), sign).instrument(span));
             }
@@ -241,8 +241,8 @@ fn share(rate: u32, sites: usize) -> u32 {
 
 fn scopes(namespaces: &[String]) -> Vec<Scope> {
     if namespaces.is_empty() {
-        return vec![Scope(None)];
+        return vec![Scope::All];
     }
     let namespaces: BTreeSet<&String> = namespaces.iter().collect();
-    namespaces.into_iter().map(|namespace| Scope(Some(namespace.clone()))).collect()
+    namespaces.into_iter().map(|namespace| Scope::Namespace(namespace.clone())).collect()
 }

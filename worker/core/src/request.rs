@@ -248,6 +248,12 @@ fn on_stuck(top: &Fields<'_>) -> Result<OnStuck, InvalidParameters> {
     }
 }
 
+/// The token in an input that may be no request: whoever hands one over is answered with it, a bad request, too.
+pub fn token_in(input: &str) -> Option<TaskToken> {
+    let input: Value = serde_json::from_str(input).ok()?;
+    TaskToken::new(input.get("TaskToken")?.as_str()?).ok()
+}
+
 /// What was found is not shown: it is a credential, or next to one.
 fn task_token(top: &Fields<'_>) -> Result<Option<TaskToken>, InvalidParameters> {
     let refused = |found: String| InvalidParameters::text("$.TaskToken", found, "a task token: $$.Task.Token");

@@ -11,6 +11,7 @@ mod list;
 mod logs;
 mod pods;
 mod reachability;
+mod unauthenticated;
 mod watch;
 
 pub use connection::{Cluster, ConnectError};

@@ -24,6 +24,7 @@ use runjob_core::{
     names::Group,
     owner::OwnerKey,
     plan::Plan,
+    refusal::PATIENCE,
     request::{self, Parsed, Request, Strictness, Target},
     token::TaskToken,
 };
@@ -190,7 +191,7 @@ impl Intake {
         let vouched = tokio::select! {
             biased;
             () = hold.gone() => return None,
-            vouched = site.served.vouch(&target) => vouched,
+            vouched = site.served.vouch(&target, PATIENCE) => vouched,
         };
         if let Err(failure) = vouched {
             info!(error = %failure.error, "a task's cluster is not what the task says it is");
@@ -209,13 +210,13 @@ impl Intake {
                 let plan = planned.get_or_init(|| plan);
                 Span::current().record("job", plan.key.to_string());
                 match site.starter.create(plan, hold, permit).await {
-                    Started::Created => {
+                    Started::Created(_) => {
                         info!("the Job is created");
                         self.metrics.created(Outcome::Succeeded);
                         self.hand_over(hold, permit).await;
                         None
                     }
-                    Started::Attached => {
+                    Started::Attached(_) => {
                         info!("the task is attached to the Job of its key");
                         self.metrics.created(Outcome::Attached);
                         self.hand_over(hold, permit).await;

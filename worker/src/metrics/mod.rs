@@ -94,6 +94,12 @@ pub struct Metrics {
     heartbeat_interval: Gauge<f64, std::sync::atomic::AtomicU64>,
 }
 
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new(&Counter::default(), &Reachability::default())
+    }
+}
+
 impl Metrics {
     /// All of them at their beginning, where there is one cluster. Events that could not be written are counted where they are.
     pub fn new(lost_events: &Counter, reachability: &Reachability) -> Self {
@@ -240,7 +246,7 @@ mod tests {
 
     #[test]
     fn names_follow_the_conventions() {
-        let metrics = Metrics::new(&Counter::default(), &Reachability::default());
+        let metrics = Metrics::default();
         metrics.replied(Outcome::Succeeded);
         metrics.completed(Duration::from_millis(7));
         let text = metrics.text().unwrap();

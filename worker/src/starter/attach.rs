@@ -46,7 +46,7 @@ impl Starter {
 
     async fn take_over(&self, plan: &Plan, found: &JobView) -> Attempt {
         let error = match self.cluster.take_over(plan, found).await {
-            Ok(exchanged) => return verify_taken_over(plan, &exchanged),
+            Ok(exchanged) => return verify_taken_over(plan, exchanged),
             Err(error) => error,
         };
         match error {
@@ -89,10 +89,10 @@ fn undecided(plan: &Plan, conflict: &Conflict) -> Attempt {
 }
 
 /// The Job is taken over. Is it as it was planned? If not, it stays all the same: it may have run for days.
-pub(super) fn verify_taken_over(plan: &Plan, taken: &Exchanged) -> Attempt {
+pub(super) fn verify_taken_over(plan: &Plan, taken: Exchanged) -> Attempt {
     let checked = JobView::of(&taken.answer.body).map_err(|error| error.to_string());
     let Err(difference) = checked.and_then(|view| plan.check_stamp(&view)) else {
-        return Attempt::Done(Started::Attached);
+        return Attempt::Done(Started::Attached(Box::new(taken.answer.body)));
     };
     let message = format!(
         "what runjob wrote on the Job {} was changed when the task took it over, by a mutating admission webhook or policy: \

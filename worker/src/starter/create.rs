@@ -10,6 +10,7 @@ use runjob_core::{
     plan::{Plan, Relation},
     refusal::{PATIENCE, Refusal, meets_everybody},
 };
+use serde_json::Value;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::warn;
 
@@ -27,10 +28,10 @@ const GOING_PATIENCE: Duration = Duration::from_mins(2);
 
 /// What came of it.
 pub enum Started {
-    /// The Job exists, stamped. The tracker goes on.
-    Created,
+    /// The Job exists, stamped. The tracker goes on. `None`: it has it already.
+    Created(Option<Box<Value>>),
     /// The Job of the task's key existed already, and is the task's own now. The tracker goes on.
-    Attached,
+    Attached(Box<Value>),
     /// It does not, and the task is to fail.
     Failed(TaskFailure),
     /// It does not, or its task is answered already.
@@ -100,7 +101,7 @@ impl Starter {
             let taken = tokio::select! {
                 biased;
                 // The watch shows it: it was created.
-                () = hold.followed() => return Started::Created,
+                () = hold.followed() => return Started::Created(None),
                 () = hold.gone() => return Started::NobodyWaits,
                 taken = turn => taken,
             };
@@ -143,7 +144,7 @@ impl Starter {
             Err(unreachable) => return self.later(&unreachable, Existence::Created),
         };
         match Refusal::of(&exchanged.answer) {
-            None => self.verify(plan, &exchanged).await,
+            None => self.verify(plan, exchanged).await,
             Some(Refusal::NameTaken) => self.look_into(plan, existence, exchanged.answer.failure(), hold).await,
             Some(refusal) => refused(refusal, &exchanged),
         }
@@ -206,8 +207,8 @@ impl Starter {
         }
         let Ok(view) = JobView::of(&found.answer.body) else { return Found::Foreign };
         match plan.relation(&view) {
-            Relation::Ours if existence == Existence::TakenOver => Found::Decided(verify_taken_over(plan, &found)),
-            Relation::Ours => Found::Decided(self.verify(plan, &found).await),
+            Relation::Ours if existence == Existence::TakenOver => Found::Decided(verify_taken_over(plan, found)),
+            Relation::Ours => Found::Decided(self.verify(plan, found).await),
             Relation::OursAndSettled => Found::Decided(Attempt::Done(Started::NobodyWaits)),
             Relation::OfKey => Found::OfKey(Box::new(view)),
             Relation::OtherSpec => {
@@ -223,7 +224,7 @@ impl Starter {
     }
 
     /// The Job is created. Is it as it was planned?
-    async fn verify(&self, plan: &Plan, created: &Exchanged) -> Attempt {
+    async fn verify(&self, plan: &Plan, created: Exchanged) -> Attempt {
         let view = match JobView::of(&created.answer.body) {
             Ok(view) => view,
             Err(error) => {
@@ -234,7 +235,9 @@ impl Starter {
             warn!(warning, "the API server warns of the Job");
             self.cluster.tell(view.clone(), EventKind::Warning, "AdmissionWarning", warning);
         }
-        let Err(difference) = plan.check_stamp(&view) else { return Attempt::Done(Started::Created) };
+        let Err(difference) = plan.check_stamp(&view) else {
+            return Attempt::Done(Started::Created(Some(Box::new(created.answer.body))));
+        };
         let fate = match self.remove(&view).await {
             Ok(()) => "the Job was deleted again".to_owned(),
             Err(error) => format!("the Job could not be deleted again, and may run: {error}"),

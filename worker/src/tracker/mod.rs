@@ -127,32 +127,51 @@ impl Tracker {
         mut lost: mpsc::UnboundedReceiver<Lost>,
         stop: CancellationToken,
     ) {
-        loop {
+        while !stop.is_cancelled() {
             self.pulse.tick();
             self.tell_idle();
-            let tick = Instant::now() + TICK;
-            let wake = self.table.next_wake().map_or(tick, |moment| self.clock.instant(moment).min(tick));
-            // Each is short, and none comes of the others without end: what comes first starves nobody.
             tokio::select! {
                 biased;
-                () = stop.cancelled() => break,
-                Ok(()) = self.mandate.role.changed() => self.role_changed(),
-                Some(Ok(done)) = self.running.join_next() => self.done(done),
-                Some(Lost { token, trust }) = lost.recv() => {
-                    if let Some(id) = self.table.by_token(&token) {
-                        let keep = self.keep();
-                        self.update(&id, |entry| entry.lost(trust, keep));
-                    }
-                }
-                Some(news) = watched.recv() => self.watched(news),
-                () = tokio::time::sleep_until(wake) => {
-                    for id in self.table.due(self.clock.now()) {
-                        self.step(&id);
-                    }
-                }
+                () = stop.cancelled() => {}
+                () = self.turn(&mut watched, &mut lost) => {}
             }
         }
         self.drain(watched).await;
+    }
+
+    /// Looks after the one Job that an invocation waits for, until nothing is left to be done for it: `job` is it as it was created or
+    /// taken over, `watched` what comes of it.
+    pub async fn serve(mut self, job: WatchedJob, scope: Scope, mut watched: mpsc::Receiver<Watched>) {
+        // Nobody heartbeats for an invocation.
+        let (_nobody, mut lost) = mpsc::unbounded_channel();
+        self.applied(&scope, job);
+        while !self.table.has_served() {
+            self.turn(&mut watched, &mut lost).await;
+        }
+    }
+
+    /// Waits for the next message, and takes it in.
+    async fn turn(&mut self, watched: &mut mpsc::Receiver<Watched>, lost: &mut mpsc::UnboundedReceiver<Lost>) {
+        let tick = Instant::now() + TICK;
+        let wake = self.table.next_wake().map_or(tick, |moment| self.clock.instant(moment).min(tick));
+        // Each is short, and none comes of the others without end: what comes first starves nobody.
+        tokio::select! {
+            biased;
+            Ok(()) = self.mandate.role.changed() => self.role_changed(),
+            Some(Ok(done)) = self.running.join_next() => self.done(done),
+            Some(Lost { token, trust }) = lost.recv() => {
+                if let Some(id) = self.table.by_token(&token) {
+                    let keep = self.keep();
+                    self.update(&id, |entry| entry.lost(trust, keep));
+                }
+            }
+            Some(news) = watched.recv() => self.watched(news),
+            () = tokio::time::sleep_until(wake) => {
+                for id in self.table.due(self.clock.now()) {
+                    self.step(&id);
+                }
+            }
+        }
     }
 
     async fn drain(mut self, mut watched: mpsc::Receiver<Watched>) {

@@ -31,7 +31,7 @@ pub enum InvokeError {
 }
 
 impl FunctionError {
-    /// What a function reports of itself.
+    /// What a function reports of itself, or the service of it.
     pub fn new(error_type: &str, error_message: &str) -> Self {
         let payload = json!({ "errorType": error_type, "errorMessage": error_message });
         Self { error_type: error_type.to_owned(), error_message: error_message.to_owned(), payload }
@@ -43,35 +43,35 @@ impl FunctionError {
             || "Runtime exited without providing a reason".to_owned(),
             |how| format!("Runtime exited with error: {how}"),
         );
-        Self::of_the_service("Runtime.ExitError", format!("RequestId: {request_id} Error: {how}"))
+        Self::new("Runtime.ExitError", &format!("RequestId: {request_id} Error: {how}"))
     }
 
     pub(super) fn timed_out(request_id: &str, timeout: Duration) -> Self {
         let seconds = timeout.as_secs_f64();
         let message = format!("RequestId: {request_id} Error: Task timed out after {seconds:.2} seconds");
-        Self::of_the_service("Sandbox.Timedout", message)
+        Self::new("Sandbox.Timedout", &message)
     }
 
     pub(super) fn response_too_large(limit: usize) -> Self {
         let message = format!("Response payload size exceeded maximum allowed payload size ({limit} bytes).");
-        Self::of_the_service("Function.ResponseSizeTooLarge", message)
+        Self::new("Function.ResponseSizeTooLarge", &message)
     }
 
     /// AWS says nothing of the kind: it hands on what is no JSON. Nothing that is tested here may do that.
     pub(super) fn no_json() -> Self {
-        Self::of_the_service("Runtime.NoJson", "the answer of the function is no JSON".to_owned())
+        Self::new("Runtime.NoJson", "the answer of the function is no JSON")
     }
 
     pub(super) fn not_started(error: &std::io::Error) -> Self {
-        Self::of_the_service("Runtime.InvalidEntrypoint", format!("the bootstrap cannot be started: {error}"))
+        Self::new("Runtime.InvalidEntrypoint", &format!("the bootstrap cannot be started: {error}"))
     }
 
-    /// As lambda_runtime reports a panic of the handler.
+    /// As `lambda_runtime` reports a panic of the handler.
     pub(super) fn panicked(panic: &(dyn std::any::Any + Send)) -> Self {
         let words = panic.downcast_ref::<&str>().map(ToString::to_string);
         let words = words.or_else(|| panic.downcast_ref::<String>().cloned());
         let message = words.map_or_else(|| "Lambda panicked".to_owned(), |words| format!("Lambda panicked: {words}"));
-        Self::new("alloc::boxed::Box<dyn core::any::Any + core::marker::Send>", &message)
+        Self::new("&alloc::boxed::Box<dyn core::any::Any + core::marker::Send>", &message)
     }
 
     /// What a process reports of itself. `None` if that is no report.
@@ -80,11 +80,6 @@ impl FunctionError {
         let text = |field: &str| Some(payload.get(field)?.as_str()?.to_owned());
         let (error_type, error_message) = (text("errorType")?, text("errorMessage")?);
         Some(Self { error_type, error_message, payload })
-    }
-
-    fn of_the_service(error_type: &str, error_message: String) -> Self {
-        let payload = json!({ "errorType": error_type, "errorMessage": error_message });
-        Self { error_type: error_type.to_owned(), error_message, payload }
     }
 
     /// What Step Functions compares with `ErrorEquals`.

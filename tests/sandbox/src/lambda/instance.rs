@@ -131,7 +131,7 @@ impl Instance {
         if self.between == Between::Frozen {
             self.signal("CONT").await;
         }
-        let mut waiting = Some(Handout::of(invocation, timeout));
+        let mut waiting = Some(Box::new(Handout::of(invocation, timeout)));
         let mut answer: Option<Outcome> = None;
         loop {
             // A runtime whose poll was lost asks again.

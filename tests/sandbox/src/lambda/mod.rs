@@ -1,10 +1,10 @@
 //! AWS Lambda: functions that are invoked and answer, as processes behind the real Runtime API, or in process.
 //!
 //! ```text
-//!                        ┌ Deployed ─────────────────────────────────────────────┐
-//!                     ┌─►│ Environment: process ◄─ HTTP ─► RuntimeApi ► Protocol │ one for each invocation at a time
-//!  invoke ─► Lambda ──┤  └───────────────────────────────────────────────────────┘
-//!                     └─► in process: an async closure, which keeps to a paused clock
+//!                        ┌ Deployed ───────────────────────────────────────────────┐
+//!                     ┌─►│ Instance: process ◄─ HTTP ─► RuntimeApi ► Phase (rules) │ one for each invocation at a time
+//!  invoke ─► Lambda ──┤  └─────────────────────────────────────────────────────────┘
+//!                     └─► InProcess: an async closure, which keeps to a paused clock
 //! ```
 //!
 //! An invocation belongs to the service, not to who asked for it: it runs on when the caller goes away. What a

@@ -59,7 +59,6 @@ async fn definitions_that_the_sandbox_cannot_run_are_refused_with_the_state_and_
             "\"Timestamp\" is unknown or not supported",
         ),
         (end(json!({ "Type": "Task" })), "Resource is missing"),
-        (end(json!({ "Type": "Task", "Resource": "arn:aws:states:::lambda:invoke" })), "is not supported here"),
         (
             end(json!({ "Type": "Task", "Resource": "arn:aws:states:::sqs:sendMessage.waitForTaskToken" })),
             "run this machine on LocalStack",
@@ -81,11 +80,44 @@ async fn definitions_that_the_sandbox_cannot_run_are_refused_with_the_state_and_
         (one_task(json!({ "Catch": [{ "ErrorEquals": ["States.ALL"] }] })), "Catch[0]: Next is missing"),
         (one_task(json!({ "Catch": [{ "ErrorEquals": ["A"], "Next": "X" }] })), "there is no state \"X\""),
     ] {
-        let client = Client::new();
-        let request = json!({ "name": "m", "definition": definition.to_string(), "roleArn": "arn:aws:iam::1:role/r" });
-        let refusal = client.call("CreateStateMachine", request).await.unwrap_err();
-        assert_eq!(refusal.code, "InvalidDefinition", "{definition}");
-        assert!(refusal.message.contains(expected), "{definition}\n{}\nshould say {expected}", refusal.message);
+        is_refused(&definition, expected).await;
+    }
+}
+
+async fn is_refused(definition: &Value, expected: &str) {
+    let client = Client::new();
+    let request = json!({ "name": "m", "definition": definition.to_string(), "roleArn": "arn:aws:iam::1:role/r" });
+    let refusal = client.call("CreateStateMachine", request).await.unwrap_err();
+    assert_eq!(refusal.code, "InvalidDefinition", "{definition}");
+    assert!(refusal.message.contains(expected), "{definition}\n{}\nshould say {expected}", refusal.message);
+}
+
+#[tokio::test(start_paused = true)]
+async fn invocations_that_the_sandbox_cannot_make_are_refused() {
+    let task = |resource: &str, fields: Value| {
+        let mut state = json!({ "Type": "Task", "Resource": resource, "End": true });
+        state.as_object_mut().unwrap().extend(fields.as_object().cloned().unwrap());
+        with_state(state)
+    };
+    let invoke = |parameters: Value| task("arn:aws:states:::lambda:invoke", json!({ "Parameters": parameters }));
+    let function = "arn:aws:lambda:us-east-1:123456789012:function:f";
+    for (definition, expected) in [
+        (task("arn:aws:states:::lambda:invoke", json!({})), "Parameters: missing; lambda:invoke needs a FunctionName"),
+        (invoke(json!({ "Payload": {} })), "Parameters: FunctionName is missing"),
+        (
+            invoke(json!({ "FunctionName": "f", "InvocationType": "Event" })),
+            "InvocationType \"Event\" is not supported",
+        ),
+        (invoke(json!({ "FunctionName": "f", "Qualifier": "live" })), "\"Qualifier\" is unknown"),
+        (
+            invoke(json!({ "FunctionName": "f", "Payload": { "t.$": "$$.Task.Token" } })),
+            ".waitForTaskToken states only",
+        ),
+        (task(function, json!({ "Parameters": { "t.$": "$$.Task.Token" } })), ".waitForTaskToken states only"),
+        (task(function, json!({ "HeartbeatSeconds": 1 })), "HeartbeatSeconds: nobody could send one"),
+        (task(&format!("{function}.waitForTaskToken:x"), json!({})), "run this machine on LocalStack"),
+    ] {
+        is_refused(&definition, expected).await;
     }
 }
 

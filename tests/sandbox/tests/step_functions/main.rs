@@ -18,4 +18,6 @@ mod definitions;
 #[cfg(test)]
 mod executions;
 #[cfg(test)]
+mod functions;
+#[cfg(test)]
 mod retries;

@@ -96,3 +96,120 @@ fn dated(token: BearerToken, date: Timestamp, expiry: Option<Timestamp>) -> Used
     let end = expiry.map_or(life, |expiry| sooner(expiry, MARGIN).min(life));
     Dated { value: Arc::new(token), date, renew: sooner(end, EARLY), end }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::future::join_all;
+    use http::{HeaderMap, header::AUTHORIZATION};
+
+    use super::*;
+    use crate::cluster::eks::fixtures::{Provider, Provides, clock_at, credentials, signed_at};
+
+    const NOON: &str = "2026-01-01T12:00:00Z";
+
+    fn a_credential(provider: &Provider) -> Credential {
+        let audience = Audience { cluster: "prod".parse().unwrap(), region: "eu-west-1".to_owned() };
+        Credential::new(provider.shared(), audience, clock_at(NOON))
+    }
+
+    fn lasting() -> Provider {
+        Provider::of(credentials("session", None))
+    }
+
+    /// Credentials that end so long after noon.
+    fn ending_after(time: Duration) -> Provides {
+        let noon: Timestamp = NOON.parse().unwrap();
+        Provides::These(credentials("session", Some(noon + time)))
+    }
+
+    async fn date(credential: &Credential) -> String {
+        let token = credential.token().await.unwrap();
+        let date = signed_at(&HeaderMap::from_iter([(AUTHORIZATION, token.value.header())]));
+        date.strftime("%H:%M").to_string()
+    }
+
+    async fn minutes_pass(minutes: u64) {
+        tokio::time::advance(Duration::from_mins(minutes)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_is_used_for_ten_minutes() {
+        let credential = a_credential(&lasting());
+        assert_eq!(date(&credential).await, "12:00");
+        minutes_pass(9).await;
+        assert_eq!(date(&credential).await, "12:00");
+        minutes_pass(1).await;
+        assert_eq!(date(&credential).await, "12:10");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_outlives_an_outage_of_aws_until_its_fourteenth_minute() {
+        let provider = Provider::that([ending_after(Duration::from_hours(1)), Provides::Failure]);
+        let credential = a_credential(&provider);
+        credential.token().await.unwrap();
+        minutes_pass(13).await;
+        assert_eq!(date(&credential).await, "12:00");
+        minutes_pass(1).await;
+        let error = credential.token().await.unwrap_err().to_string();
+        assert!(error.contains("EKS cluster prod") && error.contains("the metadata service is away"), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_ends_with_the_credentials_that_signed_it() {
+        let provider = Provider::that([ending_after(Duration::from_mins(6)), Provides::Failure]);
+        let credential = a_credential(&provider);
+        credential.token().await.unwrap();
+        minutes_pass(5).await;
+        assert_eq!(date(&credential).await, "12:00");
+        assert_eq!(provider.asked(), 2);
+        minutes_pass(1).await;
+        assert!(credential.token().await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn credentials_that_are_about_to_end_are_used_all_the_same() {
+        let credential = a_credential(&Provider::that([ending_after(Duration::from_secs(1))]));
+        assert_eq!(date(&credential).await, "12:00");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_token_is_replaced_once_for_all_who_used_it() {
+        let provider = lasting();
+        let credential = a_credential(&provider);
+        let refused = credential.token().await.unwrap();
+        minutes_pass(1).await;
+        let others = join_all((0..5).map(|_| credential.instead_of(&refused))).await;
+        assert_eq!(provider.asked(), 2);
+        let signed = others.into_iter().map(|other| other.unwrap().value).collect::<Vec<_>>();
+        assert!(signed.iter().all(|token| *token != refused.value && *token == signed[0]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_young_token_is_not_to_blame_for_a_401() {
+        let provider = lasting();
+        let credential = a_credential(&provider);
+        let refused = credential.token().await.unwrap();
+        tokio::time::advance(YOUNG / 2).await;
+        assert!(credential.instead_of(&refused).await.is_none());
+        assert_eq!(credential.token().await.unwrap().value, refused.value);
+        tokio::time::advance(YOUNG / 2).await;
+        assert!(credential.instead_of(&refused).await.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_other_credentials_there_is_no_other_token() {
+        let provider = Provider::that([Provides::These(credentials("session", None)), Provides::Failure]);
+        let credential = a_credential(&provider);
+        let refused = credential.token().await.unwrap();
+        minutes_pass(1).await;
+        assert!(credential.instead_of(&refused).await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn credentials_that_do_not_come_are_not_awaited_for_long() {
+        let credential = a_credential(&Provider::that([Provides::Silence]));
+        let begun = tokio::time::Instant::now();
+        let error = credential.token().await.unwrap_err().to_string();
+        assert!(error.contains("none within 5 s") && begun.elapsed() == CREDENTIALS, "{error}");
+    }
+}

@@ -1,4 +1,4 @@
-//! DescribeCluster: where EKS says that a cluster is.
+//! `DescribeCluster`: where EKS says that a cluster is.
 
 use std::{sync::Arc, time::Duration};
 

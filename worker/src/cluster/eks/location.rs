@@ -140,3 +140,74 @@ pub struct Location {
     /// Who vouches for it.
     pub authority: CertificateAuthority,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::eks::fixtures::{ONE_AUTHORITY, OTHER_AUTHORITY};
+
+    #[test]
+    fn names_are_those_that_eks_gives() {
+        for name in ["a", "9", "My_cluster-1", &"a".repeat(100)] {
+            assert_eq!(name.parse::<EksName>().unwrap().as_str(), name);
+        }
+        for name in ["", "-a", "_a", "a.b", "a b", "a\nb", "ä", &"a".repeat(101)] {
+            assert!(name.parse::<EksName>().is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn endpoints_are_equal_if_they_lead_to_the_same_place() {
+        let endpoint = |text: &str| text.parse::<Endpoint>().unwrap();
+        let one = endpoint("https://ABC.gr7.eu-west-1.eks.amazonaws.com");
+        assert_eq!(one.to_string(), "https://abc.gr7.eu-west-1.eks.amazonaws.com");
+        for same in ["https://abc.gr7.eu-west-1.eks.amazonaws.com/", "HTTPS://ABC.gr7.eu-west-1.EKS.amazonaws.com:443"]
+        {
+            assert_eq!(endpoint(same), one, "{same}");
+        }
+        for other in ["https://abd.gr7.eu-west-1.eks.amazonaws.com", "https://abc.gr7.eu-west-1.eks.amazonaws.com:6443"]
+        {
+            assert_ne!(endpoint(other), one, "{other}");
+        }
+        assert_eq!(endpoint("https://[::1]:6443").to_string(), "https://[::1]:6443");
+    }
+
+    #[test]
+    fn an_endpoint_is_a_place_for_credentials_and_nothing_more() {
+        let cases = [
+            "",
+            "abc.eks.amazonaws.com",
+            "http://abc.eks.amazonaws.com",
+            "https://",
+            "https://abc.eks.amazonaws.com/path",
+            "https://abc.eks.amazonaws.com?query",
+            "https://abc.eks.amazonaws.com@evil.example",
+            "https://user:word@abc.eks.amazonaws.com",
+        ];
+        for text in cases {
+            assert!(text.parse::<Endpoint>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn authorities_are_equal_if_their_certificates_are() {
+        let authority = |pem: &str| BASE64.encode(pem.as_bytes()).parse::<CertificateAuthority>().unwrap();
+        let one = authority(ONE_AUTHORITY);
+        assert_eq!(one, authority(&format!("# a comment\n{}", ONE_AUTHORITY.replace('\n', "\r\n"))));
+        assert_ne!(one, authority(OTHER_AUTHORITY));
+        assert_ne!(one, authority(&format!("{ONE_AUTHORITY}{OTHER_AUTHORITY}")));
+        let folded: Vec<_> = BASE64.encode(ONE_AUTHORITY.as_bytes()).chars().collect();
+        let folded = folded.chunks(64).map(|line| line.iter().collect::<String>() + "\n").collect::<String>();
+        assert_eq!(folded.parse(), Ok(one));
+    }
+
+    #[test]
+    fn what_is_no_certificate_is_no_authority() {
+        let not_der = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        let key = include_str!("fixtures/one-key.pem");
+        for pem in ["", "no PEM", "-----BEGIN CERTIFICATE-----\nAAAA", not_der, key] {
+            assert!(BASE64.encode(pem.as_bytes()).parse::<CertificateAuthority>().is_err(), "{pem}");
+        }
+        assert!(ONE_AUTHORITY.parse::<CertificateAuthority>().is_err());
+    }
+}

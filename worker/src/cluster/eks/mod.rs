@@ -10,14 +10,18 @@
 
 mod credential;
 mod describe;
+#[cfg(test)]
+mod fixtures;
 mod kept;
 mod location;
+#[cfg(test)]
+mod tests;
 mod token;
 mod trust;
 mod way;
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -56,8 +60,11 @@ const MAX_DESCRIBED: usize = 200;
 pub struct Eks {
     sdk: SdkConfig,
     clock: Clock,
-    described: Arc<Mutex<HashMap<(String, EksName), Arc<Described>>>>,
+    described: Arc<Mutex<ByName>>,
 }
+
+/// By region and name.
+type ByName = BTreeMap<(String, EksName), Arc<Described>>;
 
 /// A cluster of EKS, as it is configured or asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,10 +125,10 @@ impl Eks {
             None => format!("the EKS cluster {} in {}", audience.cluster, audience.region),
         };
         let way = Way::new(self.whereabouts(target)?, Credential::new(provider, audience, self.clock));
-        Ok(Cluster::by(Arc::new(way), url, self.clock))
+        Ok(Cluster::by(&Arc::new(way), url, self.clock))
     }
 
-    /// Where a cluster is: as it is configured, or as DescribeCluster says. Asks once, if need be.
+    /// Where a cluster is: as it is configured, or as `DescribeCluster` says. Asks once, if need be.
     pub async fn locate(&self, target: &EksCluster) -> Result<Arc<Location>, LocateError> {
         let located = self.whereabouts(target)?.location().await;
         Ok(located?)
@@ -197,7 +204,7 @@ impl LocateError {
 
 impl Cluster {
     /// The cluster at the end of that way.
-    fn by(way: Arc<Way>, url: String, clock: Clock) -> Self {
+    fn by(way: &Arc<Way>, url: String, clock: Clock) -> Self {
         let reachability = Reachability::default();
         let client = |purpose: Purpose| {
             let way = way.clone();

@@ -25,7 +25,7 @@ const PREFIX: &str = "k8s-aws-v1.";
 /// The header that names the cluster.
 const CLUSTER: &str = "x-k8s-aws-id";
 /// `X-Amz-Expires`, as every client of EKS has it. STS takes the URL for 15 minutes all the same.
-const EXPIRES: Duration = Duration::from_secs(60);
+const EXPIRES: Duration = Duration::from_mins(1);
 /// What identifies the caller.
 const QUESTION: &str = "/?Action=GetCallerIdentity&Version=2011-06-15";
 
@@ -110,7 +110,60 @@ async fn sts(region: &str) -> Result<String, SignError> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use http::{HeaderMap, header::AUTHORIZATION};
+
     use super::*;
+    use crate::cluster::eks::fixtures::{credentials, presigned};
+
+    const DATE: &str = "2026-01-02T03:04:05Z";
+
+    async fn a_token(cluster: &str) -> BearerToken {
+        let audience = Audience { cluster: cluster.parse().unwrap(), region: "eu-west-1".to_owned() };
+        let credentials = credentials("session/token+1==", None);
+        BearerToken::sign(&credentials, &audience, DATE.parse().unwrap()).await.unwrap()
+    }
+
+    fn query(token: &BearerToken) -> BTreeMap<String, String> {
+        presigned(&HeaderMap::from_iter([(AUTHORIZATION, token.header())])).query
+    }
+
+    #[tokio::test]
+    async fn a_token_is_what_the_aws_cli_makes_of_the_same_credentials() {
+        let token = a_token("my-cluster").await;
+        let signed = presigned(&HeaderMap::from_iter([(AUTHORIZATION, token.header())]));
+        assert_eq!(signed.url, "https://sts.eu-west-1.amazonaws.com/");
+        // As botocore 1.43 signs it.
+        let expected = [
+            ("Action", "GetCallerIdentity"),
+            ("Version", "2011-06-15"),
+            ("X-Amz-Algorithm", "AWS4-HMAC-SHA256"),
+            ("X-Amz-Credential", "AKIDEXAMPLE/20260102/eu-west-1/sts/aws4_request"),
+            ("X-Amz-Date", "20260102T030405Z"),
+            ("X-Amz-Expires", "60"),
+            ("X-Amz-SignedHeaders", "host;x-k8s-aws-id"),
+            ("X-Amz-Security-Token", "session/token+1=="),
+            ("X-Amz-Signature", "e00b670342172828ffeb8d166998a9f6a56e5c42ce247cc8eaed6e4ba204b7be"),
+        ];
+        let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        assert_eq!(signed.query, expected);
+    }
+
+    #[tokio::test]
+    async fn a_token_for_one_cluster_is_of_no_use_for_another() {
+        let [one, other] = [query(&a_token("one").await), query(&a_token("other").await)];
+        assert_ne!(one["X-Amz-Signature"], other["X-Amz-Signature"]);
+    }
+
+    #[tokio::test]
+    async fn a_token_is_never_printed() {
+        let token = a_token("my-cluster").await;
+        let header = token.header();
+        let secret = &header.to_str().unwrap()["Bearer ".len()..];
+        let headers = HeaderMap::from_iter([(AUTHORIZATION, token.header())]);
+        assert!(!format!("{token:?} {headers:?}").contains(secret));
+    }
 
     #[tokio::test]
     async fn each_partition_has_its_own_host_names() {

@@ -48,3 +48,55 @@ impl NotTrusted {
         TaskFailure::saying(ErrorName::ClusterNotAllowed, message)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use data_encoding::BASE64;
+
+    use super::*;
+    use crate::cluster::eks::fixtures::{ONE_AUTHORITY, OTHER_AUTHORITY, authority};
+
+    #[test]
+    fn a_claim_is_true_or_absent() {
+        let known = Location {
+            endpoint: "https://ABC.eks.amazonaws.com".parse().unwrap(),
+            authority: authority(ONE_AUTHORITY),
+        };
+        let [ours, others] = [ONE_AUTHORITY, OTHER_AUTHORITY].map(|pem| BASE64.encode(pem.as_bytes()));
+        let (ours, others) = (Some(ours.as_str()), Some(others.as_str()));
+        let (there, also, elsewhere) = (
+            Some("https://ABC.eks.amazonaws.com"),
+            Some("https://abc.eks.amazonaws.com:443/"),
+            Some("https://evil.example"),
+        );
+        let cases = [
+            (None, None, Ok(())),
+            (there, None, Ok(())),
+            (also, ours, Ok(())),
+            (None, ours, Ok(())),
+            (elsewhere, None, Err(NotTrusted::Endpoint)),
+            (elsewhere, ours, Err(NotTrusted::Endpoint)),
+            (Some("http://ABC.eks.amazonaws.com"), None, Err(NotTrusted::Endpoint)),
+            (Some("https://ABC.eks.amazonaws.com@evil.example"), None, Err(NotTrusted::Endpoint)),
+            (Some(""), None, Err(NotTrusted::Endpoint)),
+            (there, others, Err(NotTrusted::Authority)),
+            (None, others, Err(NotTrusted::Authority)),
+            (None, Some("LS0t"), Err(NotTrusted::Authority)),
+            (None, Some(""), Err(NotTrusted::Authority)),
+        ];
+        for (endpoint, authority, expected) in cases {
+            assert_eq!(Claim { endpoint, authority }.check(&known), expected, "{endpoint:?} {authority:?}");
+        }
+    }
+
+    #[test]
+    fn a_false_claim_fails_its_task() {
+        let failure = NotTrusted::Endpoint.failure(&"prod".parse().unwrap());
+        assert_eq!(failure.error, ErrorName::ClusterNotAllowed);
+        assert!(
+            failure.message().contains("\"prod\"") && failure.message().contains("Endpoint"),
+            "{}",
+            failure.message()
+        );
+    }
+}

@@ -50,7 +50,7 @@ pub(super) struct RuntimeApi {
 struct State {
     phase: Phase,
     /// The poll that is held.
-    poll: Option<oneshot::Sender<Handout>>,
+    poll: Option<oneshot::Sender<Box<Handout>>>,
     violations: Vec<String>,
 }
 
@@ -68,7 +68,7 @@ impl RuntimeApi {
     }
 
     /// Gives the runtime that waits its next invocation, or gives it back: the poll has gone away.
-    pub(super) fn hand_out(&self, handout: Handout) -> Result<(), Handout> {
+    pub(super) fn hand_out(&self, handout: Box<Handout>) -> Result<(), Box<Handout>> {
         let mut state = locked(&self.state);
         let request_id = handout.request_id.clone();
         match state.poll.take() {
@@ -83,7 +83,7 @@ impl RuntimeApi {
         locked(&self.state).violations.clone()
     }
 
-    fn next(&self) -> Result<oneshot::Receiver<Handout>, Refusal> {
+    fn next(&self) -> Result<oneshot::Receiver<Box<Handout>>, Refusal> {
         let mut state = locked(&self.state);
         // A poll whose connection was lost may be replaced.
         if state.poll.as_ref().is_some_and(|poll| !poll.is_closed()) {
@@ -144,7 +144,7 @@ impl Endpoint for RuntimeApi {
         let taken = match asked(&request) {
             Asked::Next => match self.next() {
                 Ok(poll) => match poll.await {
-                    Ok(handout) => return invocation(handout),
+                    Ok(handout) => return invocation(*handout),
                     // Another poll has taken its place: nobody reads this.
                     Err(_) => return answer(StatusCode::GONE.as_u16(), String::new()),
                 },

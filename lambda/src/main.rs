@@ -1,0 +1,5 @@
+//! The `bootstrap` binary.
+
+fn main() -> std::process::ExitCode {
+    runjob_lambda::runtime::main()
+}
