@@ -66,23 +66,27 @@ impl Function {
     /// Does what an event asks for.
     pub async fn handle(&self, event: &str, invocation: Invocation) -> Outcome {
         let span = info_span!("invocation", id = invocation.id.as_str());
-        // On the heap: it is large, and of a depth that the compiler gives up on.
-        let answer = Box::pin(self.answer(event, &invocation));
-        let handled = AssertUnwindSafe(answer).catch_unwind().instrument(span).await;
+        let handled = AssertUnwindSafe(self.answer(event, &invocation)).catch_unwind().instrument(span).await;
         handled.unwrap_or_else(|_| {
             error!("an invocation panicked");
             Err(Failed::internal("runjob has a defect that this request brings to light: please report it"))
         })
     }
 
+    // What is awaited in here is on the heap: of a depth that the compiler would give up on.
     async fn answer(&self, event: &str, invocation: &Invocation) -> Outcome {
         if sweep::is_asked_for(event) {
-            return self.sweep(event, invocation).await;
+            return Box::pin(self.sweep(event, invocation)).await;
         }
         // Whoever hands over a token hears of everything by it, as from a worker.
         if let Some(token) = request::token_in(event) {
-            return self.hand_over(event, invocation, token).await;
+            return Box::pin(self.hand_over(event, invocation, token)).await;
         }
+        Box::pin(self.serve(event, invocation)).await
+    }
+
+    /// Does what is asked for, and returns what came of it.
+    async fn serve(&self, event: &str, invocation: &Invocation) -> Outcome {
         let (session, request) = self.begin(event, invocation).await?;
         let outcome = match request {
             Request::RunJob(run) if run.answer == Answer::WhenFinished => session.wait(&run).await,
@@ -102,7 +106,7 @@ impl Function {
             warn!(path = warning.path(), "a part of the request was passed over");
         }
         let time = self.time(invocation);
-        let served = self.sites.find(&target, time.end).await?;
+        let served = self.sites.find(&target, time.left()).await?;
         served.admission.check(&request)?;
         let group = self.group(&invocation.function)?;
         info!(cluster = served.cluster.url(), "the invocation begins");

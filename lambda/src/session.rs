@@ -65,7 +65,8 @@ impl Function {
         let left = Duration::try_from(invocation.deadline.duration_since(self.clock.wall())).unwrap_or_default();
         // Of a function that has only seconds, most are for the work.
         let margin = self.settings.margin.min(left / 4);
-        Time { end: now + (left - margin), last: now + (left - margin / LAST) }
+        let until = |rest: Duration| now + left.saturating_sub(rest);
+        Time { end: until(margin), last: until(margin / LAST) }
     }
 
     pub(crate) fn session(&self, invocation: &Invocation, time: Time, group: Group, served: &Served) -> Session {

@@ -6,6 +6,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use aws_config::SdkConfig;
@@ -22,7 +23,6 @@ use runjob_core::{
     invalid::InvalidParameters,
     request::Target,
 };
-use tokio::time::{Instant, timeout_at};
 
 /// After that long without use, by the time of day, connections are made anew.
 const STALE: SignedDuration = SignedDuration::from_secs(60);
@@ -76,8 +76,8 @@ impl Sites {
         Self { way: Way::Known(clusters), clock }
     }
 
-    /// The cluster that a request means. Until `end`, EKS may say where it is.
-    pub(crate) async fn find(&self, target: &Target, end: Instant) -> Result<Served, TaskFailure> {
+    /// The cluster that a request means. `patience`: how long EKS may take to say where it is.
+    pub(crate) async fn find(&self, target: &Target, patience: Duration) -> Result<Served, TaskFailure> {
         let served = match &self.way {
             Way::Eks { settings, .. } => {
                 let own = settings.cluster_name.as_ref().map(ClusterName::as_str);
@@ -90,11 +90,7 @@ impl Sites {
             }
             Way::Known(_) | Way::Configured { .. } => self.all().await?.of(target.name.as_deref())?.clone(),
         };
-        let vouched = timeout_at(end, served.vouch(target)).await;
-        vouched.unwrap_or_else(|_| {
-            let message = "EKS did not say in time where the cluster is";
-            Err(TaskFailure::saying(ErrorName::ClusterUnreachable, message))
-        })?;
+        served.vouch(target, patience).await?;
         Ok(served)
     }
 

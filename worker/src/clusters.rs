@@ -8,6 +8,7 @@ use std::{
     io,
     num::NonZeroU32,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use aws_config::{Region, SdkConfig, sts::AssumeRoleProvider};
@@ -15,7 +16,6 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use runjob_core::{
     clusters::{self, Access, Choice, ClusterEntry, ClusterName, EksAccess, NotAClusterFile},
     failure::TaskFailure,
-    refusal::PATIENCE,
     request::Target,
 };
 
@@ -28,7 +28,7 @@ use crate::{
     starter::Admission,
 };
 
-/// What the sessions of assumed roles are called, in CloudTrail.
+/// What the sessions of assumed roles are called, in `CloudTrail`.
 const SESSION: &str = "runjob";
 
 /// A cluster that is served.
@@ -112,17 +112,26 @@ pub enum Unusable {
     /// The AWS configuration lacks something.
     #[error(transparent)]
     Aws(#[from] EksError),
+    /// The file does not have it.
+    #[error("there is no such cluster")]
+    NotThere,
+}
+
+/// A file of clusters, with what it takes to connect to them.
+pub struct ClusterFile {
+    file: PathBuf,
+    entries: BTreeMap<ClusterName, ClusterEntry>,
+    /// EKS, as those see it who have assumed a role.
+    by_role: BTreeMap<Option<String>, Eks>,
 }
 
 /// The clusters that the settings name.
 pub async fn find(settings: &JobSettings, sdk: &SdkConfig) -> Result<Choice<Served>, ClustersError> {
-    match &settings.clusters {
-        Some(file) => Ok(Choice::Named(of_file(file, sdk).await?)),
-        None => {
-            let cluster = Cluster::find(settings.kubeconfig.as_deref(), settings.context.as_deref()).await?;
-            Ok(of_flags(settings, cluster))
-        }
+    if let Some(file) = &settings.clusters {
+        return Ok(Choice::Named(ClusterFile::read(file, sdk, Clock::start()).await?.connect_all().await?));
     }
+    let cluster = Cluster::find(settings.kubeconfig.as_deref(), settings.context.as_deref()).await?;
+    Ok(of_flags(settings, cluster))
 }
 
 /// The one cluster that there is without a file.
@@ -134,22 +143,74 @@ pub fn of_flags(settings: &JobSettings, cluster: Cluster) -> Choice<Served> {
     }
 }
 
-async fn of_file(file: &Path, sdk: &SdkConfig) -> Result<BTreeMap<ClusterName, Served>, ClustersError> {
-    let unreadable = |source| ClustersError::Unreadable { file: file.to_owned(), source };
-    let text = tokio::fs::read_to_string(file).await.map_err(unreadable)?;
-    let entries = clusters::parse(&text).map_err(|error| ClustersError::File { file: file.to_owned(), error })?;
-    let mut connecting = Connecting { file, sdk, clock: Clock::start(), by_role: BTreeMap::new() };
-    let mut served: BTreeMap<ClusterName, Served> = BTreeMap::new();
-    for (name, entry) in entries {
-        let unusable = |source| ClustersError::Cluster { name: name.clone(), file: file.to_owned(), source };
-        let one = connecting.serve(&entry).await.map_err(unusable)?;
-        if let Some((other, _)) = served.iter().find(|(_, other)| one.is_same_as(other)) {
-            let url = one.cluster.url().to_owned();
-            return Err(ClustersError::Same { one: other.clone(), other: name, file: file.to_owned(), url });
+impl ClusterFile {
+    /// Reads it. Nobody is asked where the clusters are yet.
+    pub async fn read(file: &Path, sdk: &SdkConfig, clock: Clock) -> Result<Self, ClustersError> {
+        let unreadable = |source| ClustersError::Unreadable { file: file.to_owned(), source };
+        let text = tokio::fs::read_to_string(file).await.map_err(unreadable)?;
+        let entries = clusters::parse(&text).map_err(|error| ClustersError::File { file: file.to_owned(), error })?;
+        let mut by_role = BTreeMap::new();
+        for entry in entries.values() {
+            if let Access::Eks(access) = &entry.access
+                && !by_role.contains_key(&access.role)
+            {
+                by_role.insert(access.role.clone(), eks_with(access, sdk, clock).await);
+            }
         }
-        served.insert(name, one);
+        Ok(Self { file: file.to_owned(), entries, by_role })
     }
-    Ok(served)
+
+    /// The names in it, for requests to choose from.
+    pub fn names(&self) -> Choice<ClusterName> {
+        Choice::Named(self.entries.keys().map(|name| (name.clone(), name.clone())).collect())
+    }
+
+    /// The cluster of that name, with connections of its own.
+    pub async fn connect(&self, name: &ClusterName) -> Result<Served, ClustersError> {
+        let served = match self.entries.get(name) {
+            Some(entry) => self.served(entry).await,
+            None => Err(Unusable::NotThere),
+        };
+        served.map_err(|source| ClustersError::Cluster { name: name.clone(), file: self.file.clone(), source })
+    }
+
+    async fn connect_all(&self) -> Result<BTreeMap<ClusterName, Served>, ClustersError> {
+        let mut served: BTreeMap<ClusterName, Served> = BTreeMap::new();
+        for name in self.entries.keys() {
+            let one = self.connect(name).await?;
+            if let Some((other, _)) = served.iter().find(|(_, other)| one.is_same_as(other)) {
+                let (one, other, url) = (other.clone(), name.clone(), one.cluster.url().to_owned());
+                return Err(ClustersError::Same { one, other, file: self.file.clone(), url });
+            }
+            served.insert(name.clone(), one);
+        }
+        Ok(served)
+    }
+
+    async fn served(&self, entry: &ClusterEntry) -> Result<Served, Unusable> {
+        let ClusterEntry { access, namespaces, service_accounts, max_in_flight } = entry;
+        let (cluster, eks) = match access {
+            Access::InCluster => (Cluster::around()?, None),
+            Access::Kubeconfig { file, context } => {
+                // As in a kubeconfig, paths begin where the file is.
+                let file = file.as_ref().map(|path| self.file.parent().unwrap_or(Path::new("")).join(path));
+                (Cluster::find(file.as_deref(), context.as_deref()).await?, None)
+            }
+            Access::Eks(access) => {
+                let target = target(access)?;
+                let eks = self.by_role.get(&access.role).ok_or(Unusable::NotThere)?;
+                let cluster = eks.cluster(&target)?;
+                // Nothing says which namespace is the worker's own, for its Lease. One of those that it serves is one that it may use.
+                let cluster = match namespaces.iter().min() {
+                    Some(namespace) => cluster.in_namespace(namespace),
+                    None => cluster,
+                };
+                (cluster, Some((eks.clone(), target)))
+            }
+        };
+        let admission = Admission { namespaces: namespaces.clone(), service_accounts: service_accounts.clone() };
+        Ok(Served { cluster, admission, max_in_flight: *max_in_flight, eks })
+    }
 }
 
 impl Served {
@@ -165,11 +226,11 @@ impl Served {
     }
 
     /// Whether what a request says of where its cluster is, is so. Only EKS and what is configured of it say where a cluster is;
-    /// of another one, nobody here knows by which addresses it can be reached.
-    pub async fn vouch(&self, target: &Target) -> Result<(), TaskFailure> {
+    /// of another one, nobody here knows by which addresses it can be reached. `patience`: how long EKS may take to say so.
+    pub async fn vouch(&self, target: &Target, patience: Duration) -> Result<(), TaskFailure> {
         let Some((eks, cluster)) = &self.eks else { return Ok(()) };
         let claim = Claim { endpoint: target.endpoint.as_deref(), authority: target.certificate_authority.as_deref() };
-        eks.vouch(cluster, claim, PATIENCE).await
+        eks.vouch(cluster, claim, patience).await
     }
 
     fn is_same_as(&self, other: &Self) -> bool {
@@ -179,59 +240,14 @@ impl Served {
     }
 }
 
-/// Makes clusters of what a file says of them.
-struct Connecting<'a> {
-    /// Paths in it begin where it is.
-    file: &'a Path,
-    sdk: &'a SdkConfig,
-    clock: Clock,
-    /// EKS, as those see it who have assumed a role.
-    by_role: BTreeMap<Option<String>, Eks>,
-}
-
-impl Connecting<'_> {
-    async fn serve(&mut self, entry: &ClusterEntry) -> Result<Served, Unusable> {
-        let ClusterEntry { access, namespaces, service_accounts, max_in_flight } = entry;
-        let (cluster, eks) = match access {
-            Access::InCluster => (Cluster::around()?, None),
-            Access::Kubeconfig { file, context } => {
-                let file = file.as_ref().map(|path| self.file.parent().unwrap_or(Path::new("")).join(path));
-                (Cluster::find(file.as_deref(), context.as_deref()).await?, None)
-            }
-            Access::Eks(access) => {
-                let target = target(access)?;
-                let eks = self.eks(access).await;
-                let cluster = eks.cluster(&target)?;
-                // Nothing says which namespace is the worker's own. That of the Lease is one that it may use.
-                let cluster = match namespaces.iter().min() {
-                    Some(namespace) => cluster.in_namespace(namespace),
-                    None => cluster,
-                };
-                (cluster, Some((eks, target)))
-            }
-        };
-        let admission = Admission { namespaces: namespaces.clone(), service_accounts: service_accounts.clone() };
-        Ok(Served { cluster, admission, max_in_flight: *max_in_flight, eks })
-    }
-
-    async fn eks(&mut self, access: &EksAccess) -> Eks {
-        if let Some(known) = self.by_role.get(&access.role) {
-            return known.clone();
-        }
-        let eks = match &access.role {
-            None => Eks::new(self.sdk, self.clock),
-            Some(role) => {
-                let provider = AssumeRoleProvider::builder(role)
-                    .configure(self.sdk)
-                    .region(Region::new(access.region.clone()))
-                    .session_name(SESSION);
-                let provider = SharedCredentialsProvider::new(provider.build().await);
-                Eks::new(&self.sdk.to_builder().credentials_provider(provider).build(), self.clock)
-            }
-        };
-        self.by_role.insert(access.role.clone(), eks.clone());
-        eks
-    }
+async fn eks_with(access: &EksAccess, sdk: &SdkConfig, clock: Clock) -> Eks {
+    let Some(role) = &access.role else { return Eks::new(sdk, clock) };
+    let provider = AssumeRoleProvider::builder(role)
+        .configure(sdk)
+        .region(Region::new(access.region.clone()))
+        .session_name(SESSION);
+    let provider = SharedCredentialsProvider::new(provider.build().await);
+    Eks::new(&sdk.to_builder().credentials_provider(provider).build(), clock)
 }
 
 fn target(access: &EksAccess) -> Result<EksCluster, Unusable> {

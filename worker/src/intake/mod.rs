@@ -24,6 +24,7 @@ use runjob_core::{
     names::Group,
     owner::OwnerKey,
     plan::Plan,
+    refusal::PATIENCE,
     request::{self, Parsed, Request, Strictness, Target},
     token::TaskToken,
 };
@@ -190,7 +191,7 @@ impl Intake {
         let vouched = tokio::select! {
             biased;
             () = hold.gone() => return None,
-            vouched = site.served.vouch(&target) => vouched,
+            vouched = site.served.vouch(&target, PATIENCE) => vouched,
         };
         if let Err(failure) = vouched {
             info!(error = %failure.error, "a task's cluster is not what the task says it is");

@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn names_follow_the_conventions() {
-        let metrics = Metrics::new(&Counter::default(), &Reachability::default());
+        let metrics = Metrics::default();
         metrics.replied(Outcome::Succeeded);
         metrics.completed(Duration::from_millis(7));
         let text = metrics.text().unwrap();
