@@ -10,6 +10,8 @@ use axum::{
     routing::get,
 };
 
+use runjob_core::clusters::ClusterName;
+
 use crate::{
     clock::Clock,
     cluster::Reachability,
@@ -25,17 +27,26 @@ use crate::{
 pub struct Health {
     /// The loops' signs of life.
     pub liveness: Liveness,
+    /// What there is to know of each cluster.
+    pub clusters: Vec<ClusterHealth>,
+    /// Whether Step Functions takes polls.
+    pub clients: Clients,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// What the admin endpoint looks at of one cluster.
+#[derive(Clone)]
+pub struct ClusterHealth {
+    /// What it is called where there are several.
+    pub name: Option<ClusterName>,
     /// Whether the first lists are complete.
     pub pulse: Arc<Pulse>,
     /// Whether deletions are stopped.
     pub heartbeats: Heartbeats,
-    /// Whether Step Functions takes polls.
-    pub clients: Clients,
     /// Whether the cluster answers.
     pub reachability: Reachability,
-    /// What is counted.
-    pub metrics: Arc<Metrics>,
-    /// The worker's clock.
+    /// The clock of all that.
     pub clock: Clock,
 }
 
@@ -50,15 +61,36 @@ pub fn router(health: Health) -> Router {
 
 /// Whether the process is worth keeping. Trouble of AWS or the API server does not count: a restart would not cure it.
 async fn live(State(health): State<Health>) -> Response {
-    answer(&health.liveness.stuck())
+    let stuck = health.liveness.stuck();
+    answer(if stuck.is_empty() { Answer::Yes } else { Answer::No }, &stuck)
 }
 
-/// Whether this replica does its work. If not, all that it waits for.
+/// Whether this replica does its work, in one cluster at least. Whether or not, all that it waits for.
 async fn ready(State(health): State<Health>) -> Response {
-    answer(&health.waits_for())
+    let (ready, waits) = health.waits_for();
+    answer(ready, &waits)
+}
+
+/// Whether all is well enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Yes,
+    No,
 }
 
 impl Health {
+    fn waits_for(&self) -> (Answer, Vec<String>) {
+        let each: Vec<_> = self.clusters.iter().map(ClusterHealth::waits_for).collect();
+        let one_is_well = each.iter().any(Vec::is_empty);
+        let regions = self.clients.polls_fail();
+        let ready = if one_is_well && regions.is_empty() { Answer::Yes } else { Answer::No };
+        let regions =
+            regions.iter().map(|region| format!("Step Functions does not take polls in {region}: the log says why"));
+        (ready, each.into_iter().flatten().chain(regions).collect())
+    }
+}
+
+impl ClusterHealth {
     fn waits_for(&self) -> Vec<String> {
         let lists = self.pulse.unlisted();
         let mut waits: Vec<String> =
@@ -66,26 +98,25 @@ impl Health {
         if self.reachability.is_lost() {
             waits.push("the Kubernetes API does not answer".to_owned());
         }
-        let regions = self.clients.polls_fail();
-        waits.extend(
-            regions.iter().map(|region| format!("Step Functions does not take polls in {region}: the log says why")),
-        );
         if self.heartbeats.deletions_stopped(self.clock.now()).is_some() {
             waits.push(
                 "suspiciously many tasks have died at once, and deletions are stopped: the log says more".to_owned(),
             );
         }
-        waits
+        match &self.name {
+            Some(name) => waits.into_iter().map(|wait| format!("the cluster {name}: {wait}")).collect(),
+            None => waits,
+        }
     }
 }
 
-/// All is well, or a line for each thing that is not.
-fn answer(troubles: &[impl ToString]) -> Response {
-    if troubles.is_empty() {
-        return "ok\n".into_response();
-    }
+/// The answer, and a line for each thing that is not well.
+fn answer(answer: Answer, troubles: &[impl ToString]) -> Response {
     let lines: String = troubles.iter().map(|trouble| format!("{}\n", trouble.to_string())).collect();
-    (StatusCode::SERVICE_UNAVAILABLE, lines).into_response()
+    match answer {
+        Answer::Yes => format!("ok\n{lines}").into_response(),
+        Answer::No => (StatusCode::SERVICE_UNAVAILABLE, lines).into_response(),
+    }
 }
 
 async fn text_of_metrics(State(health): State<Health>) -> Response {
@@ -101,7 +132,6 @@ mod tests {
 
     use aws_config::{BehaviorVersion, SdkConfig};
     use http_body_util::BodyExt;
-    use prometheus_client::metrics::counter::Counter;
     use runjob_core::{arn::ActivityArn, lease::Role};
     use tokio::sync::{mpsc, watch};
 
@@ -116,7 +146,7 @@ mod tests {
 
     /// A worker that has just begun, and watches two namespaces.
     fn a_worker() -> Health {
-        let (metrics, clock) = (Arc::new(Metrics::new(&Counter::default())), Clock::start());
+        let (metrics, clock) = (Arc::new(Metrics::default()), Clock::start());
         let clients =
             Clients::new(&SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build(), &[an_activity()]);
         let pace = Pace { interval: Duration::from_secs(20), rate: 100 };
@@ -125,7 +155,26 @@ mod tests {
         let liveness = Liveness::default();
         let scopes = NAMESPACES.map(|name| Scope::Namespace(name.to_owned()));
         let pulse = Arc::new(Pulse::new(scopes, liveness.watch_over("the tracker".to_owned())));
-        Health { liveness, pulse, heartbeats, clients, reachability: Reachability::default(), metrics, clock }
+        let cluster = ClusterHealth { name: None, pulse, heartbeats, reachability: Reachability::default(), clock };
+        Health { liveness, clusters: vec![cluster], clients, metrics }
+    }
+
+    impl Health {
+        fn listed(self) -> Self {
+            for (cluster, name) in self.clusters.iter().flat_map(|cluster| NAMESPACES.map(|name| (cluster, name))) {
+                cluster.pulse.has_listed(&Scope::Namespace(name.to_owned()));
+            }
+            self
+        }
+
+        /// Serves a second cluster as well.
+        fn beside(mut self, other: Health) -> Self {
+            self.clusters.extend(other.clusters);
+            for (cluster, name) in self.clusters.iter_mut().zip(["here", "there"]) {
+                cluster.name = Some(name.parse().unwrap());
+            }
+            self
+        }
     }
 
     async fn text(response: Response) -> (StatusCode, String) {
@@ -152,7 +201,7 @@ mod tests {
     async fn a_worker_that_is_not_ready_says_all_that_it_waits_for() {
         let health = a_worker();
         let _new = health.clients.poll_failed(&an_activity());
-        health.reachability.record(false);
+        health.clusters[0].reachability.record(false);
         tokio::time::advance(Duration::from_secs(11)).await;
         let (status, waits) = text(ready(State(health.clone())).await).await;
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
@@ -171,10 +220,19 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_worker_that_has_all_that_it_needs_is_ready() {
-        let health = a_worker();
-        for name in NAMESPACES {
-            health.pulse.has_listed(&Scope::Namespace(name.to_owned()));
-        }
+        let health = a_worker().listed();
         assert_eq!(text(ready(State(health)).await).await, (StatusCode::OK, "ok\n".to_owned()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_several_clusters_one_is_enough_to_be_ready_and_the_others_are_named() {
+        let health = a_worker().listed().beside(a_worker().listed());
+        health.clusters[1].reachability.record(false);
+        tokio::time::advance(Duration::from_secs(11)).await;
+        let waits = "ok\nthe cluster there: the Kubernetes API does not answer\n".to_owned();
+        assert_eq!(text(ready(State(health.clone())).await).await, (StatusCode::OK, waits));
+        health.clusters[0].reachability.record(false);
+        tokio::time::advance(Duration::from_secs(11)).await;
+        assert_eq!(text(ready(State(health)).await).await.0, StatusCode::SERVICE_UNAVAILABLE);
     }
 }

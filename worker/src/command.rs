@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use crate::{cluster::Cluster, settings::Settings, telemetry::log_to_stderr, worker::Worker};
+use crate::{clusters, settings::Settings, telemetry::log_to_stderr, worker::Worker};
 
 /// Runs Kubernetes Jobs for AWS Step Functions: eks:runJob, eks:runJob.sync and eks:call for any cluster.
 #[derive(Debug, Parser)]
@@ -74,9 +74,9 @@ fn print(text: &str) -> ExitCode {
 
 async fn work(settings: Settings) -> anyhow::Result<()> {
     let drain = drain_on_signals()?;
-    let cluster = Cluster::find(settings.jobs.kubeconfig.as_deref(), settings.jobs.context.as_deref()).await?;
     let sdk = aws_config::defaults(BehaviorVersion::latest()).load().await;
-    Worker::new(settings, sdk, cluster).await?.run(drain).await
+    let clusters = clusters::find(&settings.jobs, &sdk).await?;
+    Worker::new(settings, sdk, clusters).await?.run(drain).await
 }
 
 /// The first SIGTERM or SIGINT drains; a second one ends the process at once.

@@ -18,6 +18,7 @@
 pub mod admin;
 pub mod clock;
 pub mod cluster;
+pub mod clusters;
 pub mod command;
 mod error_chain;
 pub mod heartbeat;
@@ -31,6 +32,7 @@ pub mod retry;
 mod room;
 pub mod settings;
 pub mod sfn;
+pub mod site;
 pub mod starter;
 pub mod telemetry;
 pub mod tracker;

@@ -5,11 +5,15 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{Args, ValueEnum};
 use runjob_core::{
     arn::{ActivityArn, Source},
+    clusters::ClusterName,
     names::{Group, NotAGroup, is_dns_label, is_dns_subdomain},
     request::Strictness,
 };
 
-use crate::{starter::Admission, tracker::Care};
+use crate::{
+    starter::Admission,
+    tracker::{Care, Memory},
+};
 
 /// What a worker is told.
 #[derive(Debug, Clone, Args)]
@@ -74,6 +78,10 @@ pub struct JobSettings {
     #[arg(long, env = "RUNJOB_LEASE_DURATION", value_name = "DURATION", default_value = "15s", value_parser = lease_duration)]
     pub lease_duration: Duration,
 
+    /// The namespace of the Lease that the workers of a group share. [default: the worker's own]
+    #[arg(long, env = "RUNJOB_LEASE_NAMESPACE", value_name = "NAMESPACE", value_parser = namespace)]
+    pub lease_namespace: Option<String>,
+
     /// How long a Job with an `IdempotencyKey` is kept for the next attempt once its task is gone.
     #[arg(long, env = "RUNJOB_REATTACH_GRACE", value_name = "DURATION", default_value = "2m", value_parser = duration)]
     pub reattach_grace: Duration,
@@ -97,7 +105,16 @@ pub struct JobSettings {
 
     /// The name of this cluster. Tasks that name another one in `ClusterName` are refused. [default: any name will do]
     #[arg(long, env = "RUNJOB_CLUSTER_NAME", value_name = "NAME")]
-    pub cluster_name: Option<String>,
+    pub cluster_name: Option<ClusterName>,
+
+    /// A file of several clusters, by name, each with its namespaces and limits; tasks choose by `ClusterName`. [default: one cluster]
+    #[arg(
+        long,
+        env = "RUNJOB_CLUSTERS",
+        value_name = "FILE",
+        conflicts_with_all = ["kubeconfig", "context", "cluster_name", "namespaces", "allow_service_accounts"]
+    )]
+    pub clusters: Option<PathBuf>,
 
     /// One error name for all failures of Jobs. The cause still tells them apart. [default: `Job.…`, by reason]
     #[arg(long, env = "RUNJOB_JOB_FAILED_ERROR", value_name = "NAME", value_parser = error_name)]
@@ -154,8 +171,9 @@ impl JobSettings {
     }
 
     /// How Jobs are looked after.
-    pub fn care(&self) -> Care {
+    pub fn care(&self, memory: Memory) -> Care {
         Care {
+            memory,
             max_log_pods: self.max_log_pods,
             stuck_grace: self.stuck_grace,
             reattach_grace: self.reattach_grace,
@@ -239,6 +257,16 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_clusters_leaves_nothing_to_the_flags_of_one() {
+        assert!(settings(&["--clusters=x", "--max-in-flight=5"]).is_ok());
+        for flag in ["--kubeconfig=x", "--context=x", "--cluster-name=x", "--namespace=x", "--allow-service-account=x"]
+        {
+            let error = settings(&["--clusters=x", flag]).err().unwrap();
+            assert_eq!(error.kind(), clap::error::ErrorKind::ArgumentConflict, "{flag}");
+        }
+    }
+
+    #[test]
     fn values_that_cannot_be_are_refused() {
         for flag in [
             "--heartbeat-interval=0s",
@@ -251,6 +279,7 @@ mod tests {
             "--allow-service-account=",
             "--allow-service-account=a,B",
             "--job-failed-error=States.X",
+            "--cluster-name=a b",
         ] {
             assert!(settings(&[flag]).is_err(), "{flag}");
         }

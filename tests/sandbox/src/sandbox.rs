@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Parser;
-use runjob::{cluster::Cluster, settings::Settings, worker::Worker};
+use runjob::{cluster::Cluster, clusters, settings::Settings, worker::Worker};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
@@ -110,7 +110,8 @@ impl Sandbox {
     pub async fn worker(&self, flags: &[&str]) -> anyhow::Result<RunningWorker> {
         let settings = settings(&self.activity, flags)?;
         let cluster = Cluster::of(::kube::Config::new(self.kube_url().parse()?))?;
-        let worker = Worker::new(settings, self.sfn_access().sdk_config().await, cluster).await?;
+        let clusters = clusters::of_flags(&settings.jobs, cluster);
+        let worker = Worker::new(settings, self.sfn_access().sdk_config().await, clusters).await?;
         let admin_addr = worker.admin_addr().context("the worker has no admin endpoint")?;
         let admin_url = format!("http://{admin_addr}");
         let drain = CancellationToken::new();

@@ -60,6 +60,16 @@ impl<'a> Fields<'a> {
         InvalidParameters::new(&self.path_of(name), self.map.get(name).unwrap_or(&Value::Null), expected)
     }
 
+    /// The object as a whole is not what is expected.
+    pub(crate) fn wanting(&self, expected: &str) -> InvalidParameters {
+        InvalidParameters::new(&self.path, &Value::Object(self.map.clone()), expected)
+    }
+
+    /// A field is not there, and should be.
+    pub(crate) fn lacking(&self, name: &str, expected: &str) -> InvalidParameters {
+        InvalidParameters::absent(&self.path_of(name), expected)
+    }
+
     pub(crate) fn string(&self, name: &str) -> Result<Option<&'a str>, InvalidParameters> {
         match self.get(name) {
             None => Ok(None),
@@ -91,7 +101,7 @@ impl<'a> Fields<'a> {
         match self.map.get(name) {
             Some(value) if !value.is_null() => Ok(value),
             Some(_) => Err(self.refuse(name, expected)),
-            None => Err(InvalidParameters::absent(&self.path_of(name), expected)),
+            None => Err(self.lacking(name, expected)),
         }
     }
 

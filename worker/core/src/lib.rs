@@ -16,6 +16,7 @@ pub mod brake;
 pub mod budget;
 pub mod call;
 pub mod catalogue;
+pub mod clusters;
 pub mod diagnosis;
 pub mod event;
 pub mod failure;

@@ -110,6 +110,11 @@ impl Cluster {
         Self::of(config)
     }
 
+    /// The cluster whose pod this runs in, by its service account.
+    pub fn around() -> Result<Self, ConnectError> {
+        Self::of(Config::incluster().map_err(|error| ConnectError::Configuration(Box::new(error)))?)
+    }
+
     /// The cluster of that configuration.
     pub fn of(config: Config) -> Result<Self, ConnectError> {
         let reachability = Reachability::default();

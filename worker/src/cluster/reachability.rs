@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
 
 use super::Cluster;
 use crate::retry::WATCH;
@@ -77,6 +80,22 @@ impl Reachability {
         }
     }
 
+    /// Waits until the API is lost.
+    pub async fn lost(&self) {
+        let mut changed = self.0.changed.subscribe();
+        while !self.is_lost() {
+            match self.state() {
+                State::Silent(since) => {
+                    let end = since + GRACE + Duration::from_millis(1);
+                    let _ = timeout_at(end, changed.changed()).await;
+                }
+                State::Steady | State::Back(_) => {
+                    let _ = changed.changed().await;
+                }
+            }
+        }
+    }
+
     /// Waits until a request has gone without an answer.
     async fn silence(&self) {
         let mut changed = self.0.changed.subscribe();
@@ -124,6 +143,24 @@ mod tests {
         assert!(!reach.is_settled(403) && reach.is_settled(404));
         tokio::time::advance(SETTLING * 2).await;
         assert!(reach.is_settled(403));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_loss_is_waited_for_until_the_silence_has_lasted() {
+        let reach = Reachability::default();
+        let begun = Instant::now();
+        let waiting = tokio::spawn({
+            let reach = reach.clone();
+            async move { reach.lost().await }
+        });
+        tokio::time::sleep(GRACE).await;
+        reach.record(false);
+        tokio::time::sleep(GRACE / 2).await;
+        reach.record(true);
+        reach.record(false);
+        waiting.await.unwrap();
+        assert!(reach.is_lost());
+        assert!(begun.elapsed() > GRACE * 5 / 2, "{:?}", begun.elapsed());
     }
 
     #[tokio::test(start_paused = true)]

@@ -20,7 +20,7 @@ impl Default for Load {
 
 impl Load {
     /// Waits until there is room for inputs. What is polled then comes on top, once for each poller.
-    pub(super) async fn room(&self) {
+    pub async fn room(&self) {
         self.inputs.any().await;
     }
 

@@ -1,15 +1,16 @@
 //! From a poll to a Job: permit, poll, start; and to an answer, where no Job comes of it.
 //!
 //! ```text
-//! permit ─► poll ─► starter ─► the tracker sees the Job on the watch
-//!                      └ refused, or a call: SendTaskSuccess / SendTaskFailure
+//! permits ─► poll ─► cluster ─► starter ─► the tracker sees the Job on the watch
+//!                       └──────────┴ refused, or a call: SendTaskSuccess / SendTaskFailure
 //! ```
 
+mod entrance;
 mod load;
 mod panicked;
 
 use std::{
-    panic::AssertUnwindSafe,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -17,28 +18,34 @@ use std::{
 use futures::FutureExt;
 use runjob_core::{
     arn::{ActivityArn, Source},
-    failure::{ErrorName, TaskFailure},
+    clusters::Choice,
+    failure::TaskFailure,
     invalid::InvalidParameters,
     names::Group,
     owner::OwnerKey,
     plan::Plan,
-    request::{self, Parsed, Request, Strictness},
+    refusal::PATIENCE,
+    request::{self, Parsed, Request, Strictness, Target},
     token::TaskToken,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument, Span, debug, error, field::Empty, info, info_span, warn};
 
 pub use self::load::Load;
+use self::{
+    entrance::{Entry, Permits, entry},
+    panicked::internal,
+};
 use crate::{
-    heartbeat::{Heartbeats, Hold},
+    heartbeat::Hold,
     liveness::Sign,
     metrics::{Metrics, Outcome},
-    permits::{Permit, Permits},
+    permits::Permit,
     replies::Replies,
     retry::CALLS,
     sfn::{Clients, POLL_ATTEMPT, PolledTask, Reply, Trouble},
-    starter::{Admission, Started, Starter},
-    tracker::Pulse,
+    site::Site,
+    starter::Started,
 };
 
 /// The most fields of one input that are told of, having been passed over: there may be as many as fit into a megabyte.
@@ -48,35 +55,36 @@ const MAX_WARNINGS: usize = 10;
 /// credentials that have to be fetched first.
 const STUCK: Duration = Duration::from_secs(2 * POLL_ATTEMPT.as_secs());
 
+/// What is to be done for a task, and where.
+struct Order {
+    site: Arc<Site>,
+    request: Result<Asked, TaskFailure>,
+    entry: Entry,
+}
+
+/// What a task asks for, and what it says of the cluster.
+struct Asked {
+    request: Request,
+    target: Target,
+}
+
 /// Takes tasks and starts them.
 #[derive(Clone)]
 pub struct Intake {
     /// Step Functions.
     pub clients: Clients,
-    /// Starts what they ask for.
-    pub starter: Starter,
+    /// The clusters, for tasks to choose from.
+    pub sites: Arc<Choice<Arc<Site>>>,
     /// The group that created Jobs belong to.
     pub group: Group,
     /// Polls held open for each activity.
     pub pollers: u16,
     /// What becomes of fields that are not known.
     pub strictness: Strictness,
-    /// The name of the cluster, if it has one.
-    pub cluster_name: Option<String>,
-    /// What requests may ask for.
-    pub admission: Admission,
-    /// How many tasks may be taken.
-    pub permits: Permits,
-    /// What they take of the memory until they are started.
-    pub load: Arc<Load>,
-    /// Keeps taken tasks alive.
-    pub heartbeats: Heartbeats,
     /// Answers those that never become a Job.
     pub replies: Replies,
     /// What is counted.
     pub metrics: Arc<Metrics>,
-    /// Knows when the first lists are complete.
-    pub pulse: Arc<Pulse>,
     /// The tasks that were taken and are not started yet.
     pub under_way: TaskTracker,
     /// No new poll starts once this is cancelled. Polls in flight are awaited: the service may already have assigned a task.
@@ -96,25 +104,24 @@ impl Intake {
     }
 
     async fn poll_on(&self, activity: &ActivityArn, worker_name: &str, sign: &Sign) {
-        // Before that, nobody knows how many Jobs the group has.
-        if self.drain.run_until_cancelled(self.pulse.listed()).await.is_none() {
+        if self.drain.run_until_cancelled(self.listed()).await.is_none() {
             return;
         }
         let mut pauses = CALLS.pauses();
-        while let Some(permit) = self.room(sign).await {
+        while let Some(permits) = self.room(sign).await {
             sign.busy(STUCK);
             match self.clients.poll_activity(activity, worker_name).await {
                 Ok(Some(task)) => {
                     pauses.reset();
                     self.metrics.polled(Outcome::Task);
-                    self.take(task, permit);
+                    self.take(task, permits);
                 }
                 Ok(None) => {
                     pauses.reset();
                     self.metrics.polled(Outcome::Empty);
                 }
                 Err(error) => {
-                    drop(permit);
+                    drop(permits);
                     self.metrics.polled(Outcome::Error);
                     // Ten polls fail for the same reason again and again; once is enough to know of it.
                     match self.clients.poll_failed(activity) {
@@ -127,31 +134,47 @@ impl Intake {
         }
     }
 
-    /// Waits for a permit and for a cluster that answers. `None`: no more polls.
-    async fn room(&self, sign: &Sign) -> Option<Permit> {
+    /// Waits for the permits of a poll, and for a cluster that answers. `None`: no more polls.
+    async fn room(&self, sign: &Sign) -> Option<Permits> {
         sign.waiting();
-        let ready = async {
-            let permit = self.permits.acquire().await;
-            self.load.room().await;
-            self.starter.cluster().reachability().restored().await;
-            permit
-        };
         // A permit and the drain may come at the same time; then the drain counts.
-        let permit = self.drain.run_until_cancelled(ready).await?;
-        (!self.drain.is_cancelled()).then_some(permit)
+        let permits = self.drain.run_until_cancelled(self.permits()).await?;
+        (!self.drain.is_cancelled()).then_some(permits)
     }
 
-    fn take(&self, task: PolledTask, permit: Permit) {
-        let hold = self.heartbeats.hold(&task.token, &task.source);
-        let span = info_span!("task", owner = OwnerKey::of_task(&task.token).short(), job = Empty);
+    fn take(&self, task: PolledTask, permits: Permits) {
+        let span = info_span!("task", owner = OwnerKey::of_task(&task.token).short(), cluster = Empty, job = Empty);
+        let Some(order) = span.in_scope(|| self.order(&task.input, permits)) else { return };
+        let hold = order.site.heartbeats.hold(&task.token, &task.source);
+        if let Some(name) = &order.site.name {
+            span.record("cluster", name.as_str());
+        }
+        let input = order.site.load.count(&task.input);
         let intake = self.clone();
-        let input = self.load.count(&task.input);
-        let mut permit = permit;
         let started = async move {
-            intake.start_guarded(task, input, &hold, &mut permit).await;
-            drop((permit, hold));
+            intake.start_guarded(task, order, input, &hold).await;
+            drop(hold);
         };
         self.under_way.spawn(started.instrument(span));
+    }
+
+    /// Reads what a task asks for, and of which cluster. What cannot be read is answered by any.
+    fn order(&self, input: &str, permits: Permits) -> Option<Order> {
+        let read = || self.request(input);
+        let read = catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
+            self.metrics.panics.inc();
+            error!("the reading of a task's input panicked");
+            Err(internal())
+        });
+        let (site, request) = match read {
+            Ok((site, asked)) => (site, Ok(asked)),
+            Err(failure) => {
+                info!(error = %failure.error, "a task's input was refused");
+                (permits.first()?.0.clone(), Err(failure))
+            }
+        };
+        let entry = entry(&site, permits);
+        Some(Order { site, request, entry })
     }
 
     /// Starts a task. `planned` is filled in before a Job of that plan may exist. Gives what the task is to be answered with, if that
@@ -159,22 +182,25 @@ impl Intake {
     async fn start(
         &self,
         task: &PolledTask,
+        site: &Site,
+        Asked { request, target }: Asked,
         hold: &Hold,
         permit: &mut Permit,
         planned: &OnceLock<Plan>,
     ) -> Option<Reply> {
-        let request = match self.request(&task.input) {
-            Ok(request) => request,
-            Err(failure) => {
-                info!(error = %failure.error, "a task's input was refused");
-                return Some(self.replies.failure(&failure));
-            }
+        let vouched = tokio::select! {
+            biased;
+            () = hold.gone() => return None,
+            vouched = site.served.vouch(&target, PATIENCE) => vouched,
         };
+        if let Err(failure) = vouched {
+            info!(error = %failure.error, "a task's cluster is not what the task says it is");
+            return Some(self.replies.failure(&failure));
+        }
         match request {
             Request::Call(call) => {
-                // How long it takes is its own affair.
-                permit.give_way();
-                Some(match self.starter.call(&call, hold).await? {
+                permit.take_time();
+                Some(match site.starter.call(&call, hold).await? {
                     Ok(output) => Reply::Success { output },
                     Err(failure) => self.replies.failure(&failure),
                 })
@@ -183,7 +209,7 @@ impl Intake {
                 let plan = Plan::new(&run, task.token.clone(), (*task.source).clone(), &self.group);
                 let plan = planned.get_or_init(|| plan);
                 Span::current().record("job", plan.key.to_string());
-                match self.starter.create(plan, hold, permit).await {
+                match site.starter.create(plan, hold, permit).await {
                     Started::Created(_) => {
                         info!("the Job is created");
                         self.metrics.created(Outcome::Succeeded);
@@ -211,8 +237,8 @@ impl Intake {
         }
     }
 
-    /// Takes the input as a request that this worker may serve.
-    fn request(&self, input: &str) -> Result<Request, TaskFailure> {
+    /// Takes the input as a request that one of the clusters may serve.
+    fn request(&self, input: &str) -> Result<(Arc<Site>, Asked), TaskFailure> {
         let parsed = request::parse(input, self.strictness).map_err(|invalid| invalid.failure())?;
         let Parsed { request, target, token, warnings } = parsed;
         if token.is_some() {
@@ -221,26 +247,9 @@ impl Intake {
         for warning in warnings.iter().take(MAX_WARNINGS) {
             warn!(path = warning.path(), "a part of a task's input was passed over");
         }
-        self.check_cluster(target.name.as_deref())?;
-        self.admission.check(&request)?;
-        Ok(request)
-    }
-
-    fn check_cluster(&self, named: Option<&str>) -> Result<(), TaskFailure> {
-        match (&self.cluster_name, named) {
-            (Some(own), Some(named)) if own != named => {
-                let message = format!("ClusterName is \"{named}\", and this worker serves \"{own}\"");
-                Err(TaskFailure::saying(ErrorName::ClusterNotAllowed, message))
-            }
-            (None, Some(named)) => {
-                debug!(
-                    named,
-                    "ClusterName, Endpoint and CertificateAuthority are ignored: this worker has one cluster"
-                );
-                Ok(())
-            }
-            _ => Ok(()),
-        }
+        let site = self.sites.of(target.name.as_deref())?;
+        site.served.admission.check(&request)?;
+        Ok((site.clone(), Asked { request, target }))
     }
 
     /// Answers a task, until Step Functions has taken the answer or nobody waits for it any more.

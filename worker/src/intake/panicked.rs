@@ -13,15 +13,16 @@ use runjob_core::{
     job::JobView,
     plan::{Plan, Relation},
 };
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
-use super::Intake;
+use super::{Asked, Intake, Order, entrance::Waited};
 use crate::{
     heartbeat::Hold,
     permits::Permit,
     retry::CALLS,
     room::Taken,
     sfn::{PolledTask, Reply},
+    site::Site,
 };
 
 /// Longer than any request to the API server takes: one that was cut off by the panic has arrived by then, or never will.
@@ -39,13 +40,28 @@ enum Heir {
 impl Intake {
     /// Starts a task, and answers it if no Job comes of it. A panic costs this one task its Job, and nothing else. `room`: what its
     /// input takes.
-    pub(super) async fn start_guarded(&self, task: PolledTask, room: Option<Taken>, hold: &Hold, permit: &mut Permit) {
-        let Some(reply) = self.started(&task, hold, permit).await else { return };
+    pub(super) async fn start_guarded(&self, task: PolledTask, order: Order, room: Option<Taken>, hold: &Hold) {
+        let Order { site, request, entry } = order;
+        let (reply, mut permit) = match (request, self.enter(&site, entry, hold).await) {
+            (_, Waited::NobodyWaits) => {
+                info!("the task ended before there was room for it");
+                return;
+            }
+            (Err(failure), Waited::Admitted(permit)) => (self.replies.failure(&failure), Some(permit)),
+            (_, Waited::Failed(failure)) => {
+                info!(error = %failure.error, "the task's cluster is away");
+                (self.replies.failure(&failure), None)
+            }
+            (Ok(asked), Waited::Admitted(mut permit)) => {
+                let Some(reply) = self.started(&task, &site, asked, hold, &mut permit).await else { return };
+                (reply, Some(permit))
+            }
+        };
         // Step Functions may not take the answer for as long as the task waits: nobody else has to wait for that.
-        permit.give_way();
+        permit.iter_mut().for_each(Permit::give_way);
         let PolledTask { token, source, input } = task;
         drop((input, room));
-        for reply in [reply, self.internal()] {
+        for reply in [reply, self.replies.failure(&internal())] {
             if AssertUnwindSafe(self.answer(&source, &token, hold, reply)).catch_unwind().await.is_ok() {
                 return;
             }
@@ -55,14 +71,22 @@ impl Intake {
         error!("a task cannot be answered: that panics; without heartbeats its state ends");
     }
 
-    async fn started(&self, task: &PolledTask, hold: &Hold, permit: &mut Permit) -> Option<Reply> {
+    async fn started(
+        &self,
+        task: &PolledTask,
+        site: &Site,
+        asked: Asked,
+        hold: &Hold,
+        permit: &mut Permit,
+    ) -> Option<Reply> {
         let planned = OnceLock::new();
-        if let Ok(reply) = AssertUnwindSafe(self.start(task, hold, permit, &planned)).catch_unwind().await {
+        let started = self.start(task, site, asked, hold, permit, &planned);
+        if let Ok(reply) = AssertUnwindSafe(started).catch_unwind().await {
             return reply;
         }
         self.metrics.panics.inc();
         error!("the start of a task panicked");
-        let after_panic = self.after_panic(hold, permit, planned.get());
+        let after_panic = self.after_panic(site, hold, permit, planned.get());
         AssertUnwindSafe(after_panic).catch_unwind().await.unwrap_or_else(|_| {
             self.metrics.panics.inc();
             error!(
@@ -72,59 +96,65 @@ impl Intake {
         })
     }
 
-    fn internal(&self) -> Reply {
-        let message =
-            "runjob has a defect that this task brings to light: its start panicked, and there is no Job of it";
-        self.replies.failure(&TaskFailure::saying(ErrorName::Internal, message))
-    }
-
-    async fn after_panic(&self, hold: &Hold, permit: &mut Permit, planned: Option<&Plan>) -> Option<Reply> {
+    async fn after_panic(
+        &self,
+        site: &Site,
+        hold: &Hold,
+        permit: &mut Permit,
+        planned: Option<&Plan>,
+    ) -> Option<Reply> {
         // Whatever it waits for, nobody else has to.
         permit.give_way();
         let heir = match planned {
-            Some(plan) => self.heir(plan, hold).await,
+            Some(plan) => heir(site, plan, hold).await,
             None => Heir::Worker,
         };
         match heir {
-            Heir::Worker => Some(self.internal()),
+            Heir::Worker => Some(self.replies.failure(&internal())),
             Heir::Tracker => {
                 self.hand_over(hold, permit).await;
                 None
             }
         }
     }
+}
 
-    async fn heir(&self, plan: &Plan, hold: &Hold) -> Heir {
+/// What a task fails with whose start panicked.
+pub(super) fn internal() -> TaskFailure {
+    let message = "runjob has a defect that this task brings to light: its start panicked, and there is no Job of it";
+    TaskFailure::saying(ErrorName::Internal, message)
+}
+
+async fn heir(site: &Site, plan: &Plan, hold: &Hold) -> Heir {
+    tokio::select! {
+        biased;
+        () = hold.followed() => return Heir::Tracker,
+        () = hold.gone() => return Heir::Tracker,
+        () = tokio::time::sleep(SETTLED) => {}
+    }
+    let mut pauses = CALLS.pauses();
+    loop {
+        let after = match site.cluster().get(&plan.key).await {
+            Ok(found) if found.answer.status == 404 => return Heir::Worker,
+            Ok(found) if found.answer.is_success() => {
+                let view = JobView::of(&found.answer.body);
+                return view.map_or(Heir::Worker, |view| heir_of(&plan.relation(&view)));
+            }
+            Ok(found) => {
+                warn!(status = found.answer.status, "unable to find out whether a task has a Job");
+                found.retry_after
+            }
+            Err(error) => {
+                warn!(%error, "unable to find out whether a task has a Job");
+                None
+            }
+        };
+        // As long as nobody knows, nobody answers. The tracker may be the first to know.
         tokio::select! {
             biased;
             () = hold.followed() => return Heir::Tracker,
             () = hold.gone() => return Heir::Tracker,
-            () = tokio::time::sleep(SETTLED) => {}
-        }
-        let mut pauses = CALLS.pauses();
-        loop {
-            let after = match self.starter.cluster().get(&plan.key).await {
-                Ok(found) if found.answer.status == 404 => return Heir::Worker,
-                Ok(found) if found.answer.is_success() => {
-                    let view = JobView::of(&found.answer.body);
-                    return view.map_or(Heir::Worker, |view| heir_of(&plan.relation(&view)));
-                }
-                Ok(found) => {
-                    warn!(status = found.answer.status, "unable to find out whether a task has a Job");
-                    found.retry_after
-                }
-                Err(error) => {
-                    warn!(%error, "unable to find out whether a task has a Job");
-                    None
-                }
-            };
-            // As long as nobody knows, nobody answers. The tracker may be the first to know.
-            tokio::select! {
-                biased;
-                () = hold.followed() => return Heir::Tracker,
-                () = hold.gone() => return Heir::Tracker,
-                () = tokio::time::sleep(pauses.next(after)) => {}
-            }
+            () = tokio::time::sleep(pauses.next(after)) => {}
         }
     }
 }

@@ -47,6 +47,11 @@ impl Journal {
         Self { origin: Instant::now(), lines: Arc::default() }
     }
 
+    /// One for other requests, since the same beginning.
+    pub(super) fn emptied(&self) -> Self {
+        Self { origin: self.origin, lines: Arc::default() }
+    }
+
     /// How long the simulation has gone on, on its own clock.
     pub fn elapsed(&self) -> Duration {
         self.origin.elapsed()

@@ -1,16 +1,31 @@
 //! The two services of a simulation, and its workers.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc};
 
 use anyhow::Context;
 use jiff::{SignedDuration, Timestamp};
-use runjob::{clock::Clock, cluster::Cluster, liveness::Liveness, settings::Settings, worker::Worker};
+use runjob::{
+    clock::Clock,
+    cluster::Cluster,
+    clusters::{self, Served},
+    liveness::Liveness,
+    settings::Settings,
+    starter::Admission,
+    worker::Worker,
+};
+use runjob_core::clusters::{Choice, ClusterName};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use super::{fate::Traffic, journal::Journal, kube_client, link::Link, sfn_client};
+use super::{
+    fate::{Traffic, Undisturbed},
+    journal::Journal,
+    kube_client,
+    link::Link,
+    sfn_client,
+};
 use crate::{
     front::Front,
-    kube::Kubernetes,
+    kube::{self, Kubernetes},
     sandbox::{self, Config},
     sfn::{self, StepFunctions},
 };
@@ -27,9 +42,26 @@ pub struct Memory {
     journal: Journal,
 }
 
+/// A cluster of a simulation, as a worker is told of it.
+#[derive(Clone)]
+pub struct Place {
+    /// The cluster.
+    pub kube: Front<Kubernetes>,
+    /// Every request to it so far.
+    pub journal: Journal,
+    /// What befalls requests on their way there.
+    pub traffic: Arc<dyn Traffic>,
+    /// What requests may ask for there.
+    pub admission: Admission,
+    /// The most Jobs at a time there, if that is said.
+    pub max_in_flight: Option<NonZeroU32>,
+}
+
 /// A worker behind a link. It dies when this is dropped, and when its link says so.
 pub struct LinkedWorker {
     link: Link,
+    /// To its further clusters.
+    others: Vec<Link>,
     drain: CancellationToken,
     running: AbortOnDropHandle<anyhow::Result<()>>,
     liveness: Liveness,
@@ -72,14 +104,59 @@ impl Memory {
         sandbox::settings(&self.activity, flags)
     }
 
+    /// Another cluster beside this one's, with the same time of day.
+    pub fn another_cluster(&self, mut config: kube::Config) -> Place {
+        config.start = Some(self.now());
+        let (kube, journal) = (Front::new(Kubernetes::start(config)), self.journal.emptied());
+        Place { kube, journal, ..self.place() }
+    }
+
+    /// This one's own cluster.
+    pub fn place(&self) -> Place {
+        let (traffic, admission) = (Arc::new(Undisturbed), Admission::default());
+        Place { kube: self.kube.clone(), journal: self.journal.clone(), traffic, admission, max_in_flight: None }
+    }
+
     /// Starts a worker of that name. No other may have it.
     pub fn worker(&self, name: &str, settings: Settings, traffic: Arc<dyn Traffic>) -> LinkedWorker {
-        let link = Link::new(name, (self.sfn.clone(), self.kube.clone()), self.journal.clone(), traffic);
+        let link = self.link(name, &Place { traffic, ..self.place() });
+        let cluster = self.cluster(&link);
+        let clusters = clusters::of_flags(&settings.jobs, cluster);
+        self.running(name, settings, vec![link], clusters)
+    }
+
+    /// Starts a worker of that name that serves several clusters. What befalls requests to Step Functions is up to the first.
+    pub fn worker_of(&self, name: &str, settings: Settings, places: &BTreeMap<ClusterName, Place>) -> LinkedWorker {
+        let (mut links, mut served) = (Vec::new(), BTreeMap::new());
+        for (cluster, place) in places {
+            let link = self.link(name, place);
+            let mut one = Served::new(self.cluster(&link), place.admission.clone());
+            one.max_in_flight = place.max_in_flight;
+            served.insert(cluster.clone(), one);
+            links.push(link);
+        }
+        self.running(name, settings, links, Choice::Named(served))
+    }
+
+    fn link(&self, worker: &str, place: &Place) -> Link {
+        Link::new(worker, (self.sfn.clone(), place.kube.clone()), place.journal.clone(), place.traffic.clone())
+    }
+
+    fn cluster(&self, link: &Link) -> Cluster {
+        Cluster::over(kube_client::service(link.clone()), kube_client::URL, Clock::starting_at(self.now()))
+    }
+
+    /// The time of day.
+    fn now(&self) -> Timestamp {
         let elapsed = SignedDuration::try_from(self.journal.elapsed()).unwrap_or_default();
-        let clock = Clock::starting_at(self.start.checked_add(elapsed).unwrap_or(self.start));
-        let cluster = Cluster::over(kube_client::service(link.clone()), kube_client::URL, clock);
-        let sdk = sfn_client::sdk_config(&link, &self.region, clock);
-        let worker = Worker::without_admin(settings, sdk, cluster).named(name.to_owned());
+        self.start.checked_add(elapsed).unwrap_or(self.start)
+    }
+
+    fn running(&self, name: &str, settings: Settings, links: Vec<Link>, clusters: Choice<Served>) -> LinkedWorker {
+        let mut links = links.into_iter();
+        let link = links.next().unwrap_or_else(|| self.link(name, &self.place()));
+        let sdk = sfn_client::sdk_config(&link, &self.region, Clock::starting_at(self.now()));
+        let worker = Worker::without_admin(settings, sdk, clusters).named(name.to_owned());
         let (drain, liveness) = (CancellationToken::new(), worker.liveness());
         let (run, crashed) = (worker.run(drain.clone()), link.clone());
         let running = AbortOnDropHandle::new(tokio::spawn(async move {
@@ -89,12 +166,12 @@ impl Memory {
                 ended = run => ended,
             }
         }));
-        LinkedWorker { link, drain, running, liveness }
+        LinkedWorker { link, others: links.collect(), drain, running, liveness }
     }
 }
 
 impl LinkedWorker {
-    /// Its line.
+    /// Its line: to Step Functions, and to its first cluster.
     pub fn link(&self) -> &Link {
         &self.link
     }
@@ -129,5 +206,6 @@ impl Drop for LinkedWorker {
     fn drop(&mut self) {
         // What it has begun and nobody holds stays silent as well.
         self.link.crash();
+        self.others.iter().for_each(Link::crash);
     }
 }

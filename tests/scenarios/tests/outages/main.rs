@@ -4,6 +4,7 @@
 
 mod beats;
 mod budgets;
+mod clusters;
 mod elsewhere;
 mod forbidden;
 mod kubernetes;

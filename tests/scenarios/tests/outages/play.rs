@@ -23,12 +23,12 @@ pub(crate) const HEARTBEATS: Clocks = Clocks { timeout: None, heartbeat: Some(Du
 /// The services, and what lies between them and every worker.
 pub(crate) struct Play {
     pub(crate) memory: Memory,
-    weather: Arc<Weather>,
+    pub(crate) weather: Arc<Weather>,
 }
 
 /// What befalls each request at present, by where it goes.
 #[derive(Default)]
-struct Weather(Mutex<Vec<(Service, Fate)>>);
+pub(crate) struct Weather(Mutex<Vec<(Service, Fate)>>);
 
 impl Traffic for Weather {
     fn fate(&self, request: &Outbound<'_>) -> Fate {
@@ -38,14 +38,28 @@ impl Traffic for Weather {
     }
 }
 
+impl Weather {
+    /// From now on this befalls every request to that service.
+    pub(crate) fn turns(&self, service: Service, fate: Fate) {
+        self.clears(service);
+        self.0.lock().unwrap().push((service, fate));
+    }
+
+    /// Nothing befalls requests to that service any more.
+    pub(crate) fn clears(&self, service: Service) {
+        self.0.lock().unwrap().retain(|(other, _)| *other != service);
+    }
+}
+
+/// A cluster whose containers do what they are told.
+pub(crate) fn cluster() -> kube::Config {
+    kube::Config { programs: Programs::scripted(|container| Some(script(container))), ..kube::Config::default() }
+}
+
 /// Plays a story from its beginning to its end.
 pub(crate) fn play(story: impl AsyncFnOnce(&Play)) {
     simulate(1, async || {
-        let kube = kube::Config {
-            programs: Programs::scripted(|container| Some(script(container))),
-            ..kube::Config::default()
-        };
-        let memory = Memory::start(Config { kube, ..Config::default() }).unwrap();
+        let memory = Memory::start(Config { kube: cluster(), ..Config::default() }).unwrap();
         let play = Play { memory, weather: Arc::default() };
         story(&play).await;
         assert_eq!(play.memory.sfn.endpoint().invariant_violations(), [""; 0]);
@@ -91,8 +105,7 @@ impl Play {
 
     /// From now on this befalls every request to that service. What it had begun to say breaks off.
     pub(crate) fn outage(&self, service: Service, fate: Fate) {
-        self.clears(service);
-        self.weather.0.lock().unwrap().push((service, fate));
+        self.weather.turns(service, fate);
         if service == Service::Kubernetes {
             self.memory.kube.endpoint().cut_watches();
         }
@@ -100,7 +113,7 @@ impl Play {
 
     /// Nothing befalls requests to that service any more.
     pub(crate) fn clears(&self, service: Service) {
-        self.weather.0.lock().unwrap().retain(|(other, _)| *other != service);
+        self.weather.clears(service);
     }
 
     /// Waits until the containers of so many Jobs run.

@@ -94,7 +94,7 @@ fn the_flags_are_flags_of_the_worker() {
 #[tokio::test]
 async fn the_metrics_are_those_that_are_exported() {
     let cluster = Cluster::of(kube::Config::new("http://127.0.0.1:1".parse().unwrap())).unwrap();
-    let metrics = Metrics::new(cluster.lost_events());
+    let metrics = Metrics::new(cluster.lost_events(), cluster.reachability());
     // Those with labels are exported once they have a value.
     for count in
         [Metrics::polled, Metrics::created, Metrics::replied, Metrics::beat, Metrics::deleted, Metrics::settled]

@@ -1,12 +1,18 @@
 //! What the worker counts. Names follow Prometheus' conventions; labels have few values.
 
-use std::{fmt, time::Duration};
+mod per_cluster;
+
+use std::{fmt, sync::Arc, time::Duration};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
+use runjob_core::clusters::Choice;
+
+use self::per_cluster::OfCluster;
+use crate::{cluster::Reachability, clusters::Served};
 
 /// The media type of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -60,10 +66,10 @@ impl EncodeLabelValue for Outcome {
     }
 }
 
-/// All metrics of a worker.
-#[derive(Debug)]
+/// All metrics of a worker, as one of its clusters sees them: some are that cluster's own.
+#[derive(Debug, Clone)]
 pub struct Metrics {
-    registry: Registry,
+    registry: Arc<Registry>,
     polls: Family<By, Counter>,
     creates: Family<By, Counter>,
     replies: Family<By, Counter>,
@@ -90,13 +96,34 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self::new(&Counter::default())
+        Self::new(&Counter::default(), &Reachability::default())
     }
 }
 
 impl Metrics {
-    /// All of them at their beginning. Events that could not be written are counted where they are.
-    pub fn new(lost_events: &Counter) -> Self {
+    /// All of them at their beginning, where there is one cluster. Events that could not be written are counted where they are.
+    pub fn new(lost_events: &Counter, reachability: &Reachability) -> Self {
+        let own = OfCluster::new(lost_events, reachability);
+        let shared = Self::registered(&Choice::Only(own.clone()));
+        shared.seen_by(&own)
+    }
+
+    /// Each of these clusters, and the metrics as it sees them.
+    pub fn beside(clusters: &Choice<Served>) -> Choice<(Served, Arc<Self>)> {
+        let each = clusters.map(|_, served| {
+            let own = OfCluster::new(served.cluster.lost_events(), served.cluster.reachability());
+            (served.clone(), own)
+        });
+        let shared = Self::registered(&each.map(|_, (_, own)| own.clone()));
+        each.map(|_, (served, own)| (served.clone(), Arc::new(shared.seen_by(own))))
+    }
+
+    fn seen_by(&self, own: &OfCluster) -> Self {
+        let OfCluster { in_flight, leading, heartbeat_interval, .. } = own.clone();
+        Self { in_flight, leading, heartbeat_interval, ..self.clone() }
+    }
+
+    fn registered(clusters: &Choice<OfCluster>) -> Self {
         let mut registry = Registry::with_prefix("runjob");
         let metrics = Self {
             polls: Family::default(),
@@ -115,7 +142,7 @@ impl Metrics {
             leading: Gauge::default(),
             completion_to_reply: Histogram::new(COMPLETION_BUCKETS),
             heartbeat_interval: Gauge::default(),
-            registry: Registry::default(),
+            registry: Arc::default(),
         };
         registry.register("polls", "Polls of activities that were answered", metrics.polls.clone());
         registry.register("creates", "Jobs that were to be created, or to be attached to", metrics.creates.clone());
@@ -124,7 +151,6 @@ impl Metrics {
         registry.register("deletes", "Deletions of Jobs that nobody waits for", metrics.deletes.clone());
         registry.register("settles", "Patches that take a Job out of the watch", metrics.settles.clone());
         registry.register("stuck_jobs", "Jobs that did not get going, by what was wrong", metrics.stuck.clone());
-        registry.register("in_flight_jobs", "Jobs of the group that are watched", metrics.in_flight.clone());
         registry.register(
             "unreadable_stamps",
             "Jobs of the group whose stamp could not be read",
@@ -146,25 +172,14 @@ impl Metrics {
             metrics.braked.clone(),
         );
         registry.register("panics", "Panics in what is done for one Job or task", metrics.panics.clone());
-        registry.register(
-            "leading",
-            "1 on the worker that acts for the group, 0 on the others",
-            metrics.leading.clone(),
-        );
-        registry.register("lost_events", "Events on Jobs that could not be written", lost_events.clone());
         registry.register_with_unit(
             "completion_to_reply",
             "From the arrival of a Job's final condition to the accepted reply",
             Unit::Seconds,
             metrics.completion_to_reply.clone(),
         );
-        registry.register_with_unit(
-            "heartbeat_interval",
-            "The interval of heartbeats, stretched when there are many tasks or Step Functions throttles",
-            Unit::Seconds,
-            metrics.heartbeat_interval.clone(),
-        );
-        Self { registry, ..metrics }
+        per_cluster::register(&mut registry, clusters);
+        Self { registry: Arc::new(registry), ..metrics }
     }
 
     /// A poll was answered.
@@ -231,7 +246,7 @@ mod tests {
 
     #[test]
     fn names_follow_the_conventions() {
-        let metrics = Metrics::new(&Counter::default());
+        let metrics = Metrics::default();
         metrics.replied(Outcome::Succeeded);
         metrics.completed(Duration::from_millis(7));
         let text = metrics.text().unwrap();
@@ -240,8 +255,31 @@ mod tests {
             "runjob_completion_to_reply_seconds_bucket{le=\"0.01\"} 1",
             "runjob_in_flight_jobs 0",
             "runjob_lost_events_total 0",
+            "runjob_reachable 1",
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }
+    }
+
+    #[test]
+    fn each_of_several_clusters_has_its_own_and_the_counters_are_shared() {
+        let named = ["a", "b"]
+            .map(|name| (name.parse().unwrap(), OfCluster::new(&Counter::default(), &Reachability::default())));
+        let each = Choice::Named(named.into());
+        let shared = Metrics::registered(&each);
+        let metrics: Vec<_> = each.all().map(|own| shared.seen_by(own)).collect();
+        metrics[0].replied(Outcome::Succeeded);
+        metrics[1].replied(Outcome::Succeeded);
+        metrics[1].leading(true);
+        let text = metrics[0].text().unwrap();
+        for line in [
+            "runjob_replies_total{result=\"succeeded\"} 2",
+            "runjob_leading{cluster=\"a\"} 0",
+            "runjob_leading{cluster=\"b\"} 1",
+            "runjob_lost_events_total{cluster=\"b\"} 0",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+        assert_eq!(text.matches("# TYPE runjob_leading gauge").count(), 1, "{text}");
     }
 }
