@@ -68,9 +68,29 @@ cgroups_work() {
   mkdir "$root/runjob-probe" && rmdir "$root/runjob-probe"
 } 2>/dev/null
 
+# missing_go GO_MOD: a line if there is no Go, or too old a one.
+missing_go() {
+  local needed have
+  needed=$(sed -n 's/^go //p' "$1")
+  # GOTOOLCHAIN: not to download a newer Go just to ask which this is.
+  have=$(cd / && GOTOOLCHAIN=local go env GOVERSION 2>/dev/null) || true
+  if [ -z "$have" ]; then
+    echo "Go $needed or later: it is built from source"
+  elif [ "$(printf '%s\n' "$needed" "${have#go}" | sort -V | head -n 1)" != "$needed" ]; then
+    echo "Go $needed or later: this is ${have#go}"
+  fi
+}
+
+# missing_port PORT NAME: a line if somebody else has it.
+missing_port() {
+  if ! lives "$2" && (: <"/dev/tcp/127.0.0.1/$1") 2>/dev/null; then
+    echo "port $1 for the $2: somebody listens on it; RUNJOB_CLUSTER_PORT moves all of ours"
+  fi
+}
+
 # One line for each thing that is missing.
 missing() {
-  local packages needed have cache offset name
+  local packages cache offset
   if [ "$(id -u)" != 0 ]; then
     echo "root: a kubelet needs it"
   else
@@ -89,24 +109,14 @@ missing() {
     echo "Debian's packages ${packages[*]}, and apt-get to install them"
   fi
   if must_build; then
-    needed=$(sed -n 's/^go //p' "$here/go.mod")
-    # GOTOOLCHAIN: not to download a newer Go just to ask which this is.
-    have=$(cd / && GOTOOLCHAIN=local go env GOVERSION 2>/dev/null) || true
-    if [ -z "$have" ]; then
-      echo "Go $needed or later: the control plane is built from source"
-    elif [ "$(printf '%s\n' "$needed" "${have#go}" | sort -V | head -n 1)" != "$needed" ]; then
-      echo "Go $needed or later: this is ${have#go}"
-    else
-      cache=$(go env GOCACHE)
-      ! lacks_space 3 "$cache" || echo "3 GB of space in $cache: the build fills Go's cache"
+    missing_go "$here/go.mod"
+    if cache=$(go env GOCACHE 2>/dev/null) && lacks_space 3 "$cache"; then
+      echo "3 GB of space in $cache: the build fills Go's cache"
     fi
   fi
   ! lacks_space 1 "$dir" || echo "1 GB of space in $dir"
   for offset in "${!ports[@]}"; do
-    name=${ports[offset]}
-    if ! lives "$name" && (: <"/dev/tcp/127.0.0.1/$((port + offset))") 2>/dev/null; then
-      echo "port $((port + offset)) for the $name: somebody listens on it; RUNJOB_CLUSTER_PORT moves all of ours"
-    fi
+    missing_port "$((port + offset))" "${ports[offset]}"
   done
 }
 

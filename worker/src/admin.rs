@@ -123,7 +123,7 @@ mod tests {
         let (role, lost) = (watch::channel(Role::Following).1, mpsc::unbounded_channel().0);
         let (heartbeats, _beat) = Heartbeats::new(clients.clone(), metrics.clone(), pace, clock, role, lost);
         let liveness = Liveness::default();
-        let scopes = NAMESPACES.map(|name| Scope(Some(name.to_owned())));
+        let scopes = NAMESPACES.map(|name| Scope::Namespace(name.to_owned()));
         let pulse = Arc::new(Pulse::new(scopes, liveness.watch_over("the tracker".to_owned())));
         Health { liveness, pulse, heartbeats, clients, reachability: Reachability::default(), metrics, clock }
     }
@@ -173,7 +173,7 @@ mod tests {
     async fn a_worker_that_has_all_that_it_needs_is_ready() {
         let health = a_worker();
         for name in NAMESPACES {
-            health.pulse.has_listed(&Scope(Some(name.to_owned())));
+            health.pulse.has_listed(&Scope::Namespace(name.to_owned()));
         }
         assert_eq!(text(ready(State(health)).await).await, (StatusCode::OK, "ok\n".to_owned()));
     }

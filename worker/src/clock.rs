@@ -1,5 +1,7 @@
 //! The clock that the core's [`Moment`]s are read from: tokio's, so that tests can pause it.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 use runjob_core::progress::Moment;
 use tokio::time::Instant;
@@ -37,7 +39,17 @@ impl Clock {
         Moment(self.start.elapsed())
     }
 
-    /// The time of day, for people to read. Nothing is decided by it.
+    /// The moment that a time of day is: the lease of a function on a Job ends at one. It is as right as the clocks of both.
+    pub fn moment(&self, time: Timestamp) -> Moment {
+        let (now, from_now) = (self.now(), time.duration_since(self.wall()));
+        let moment = match Duration::try_from(from_now) {
+            Ok(to_come) => now.0.saturating_add(to_come),
+            Err(_) => now.0.saturating_sub(from_now.unsigned_abs()),
+        };
+        Moment(moment)
+    }
+
+    /// The time of day: for people to read, for what outlives this process, and for what others have dated, such as credentials.
     pub fn wall(&self) -> Timestamp {
         match self.wall {
             Wall::System => Timestamp::now(),
@@ -56,8 +68,6 @@ impl Clock {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -67,5 +77,7 @@ mod tests {
         tokio::time::advance(Duration::from_hours(3)).await;
         assert_eq!(clock.wall(), "2026-01-01T03:00:00Z".parse().unwrap());
         assert_eq!(clock.now(), Moment(Duration::from_hours(3)));
+        assert_eq!(clock.moment("2026-01-01T04:00:00Z".parse().unwrap()), Moment(Duration::from_hours(4)));
+        assert_eq!(clock.moment("2026-01-01T01:00:00Z".parse().unwrap()), Moment(Duration::from_hours(1)));
     }
 }

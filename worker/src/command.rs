@@ -44,7 +44,7 @@ pub fn run(command: Command) -> ExitCode {
         What::Worker(settings) => settings,
         What::Errors => return print(&catalogue::markdown()),
     };
-    log_to_stderr(settings.log_format);
+    log_to_stderr(settings.jobs.log_format);
     // Two providers in one process make TLS fail at the first connection; naming one settles it. It fails only when one is
     // set already, and then there is nothing to do.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -74,7 +74,7 @@ fn print(text: &str) -> ExitCode {
 
 async fn work(settings: Settings) -> anyhow::Result<()> {
     let drain = drain_on_signals()?;
-    let cluster = Cluster::find(settings.kubeconfig.as_deref(), settings.context.as_deref()).await?;
+    let cluster = Cluster::find(settings.jobs.kubeconfig.as_deref(), settings.jobs.context.as_deref()).await?;
     let sdk = aws_config::defaults(BehaviorVersion::latest()).load().await;
     Worker::new(settings, sdk, cluster).await?.run(drain).await
 }

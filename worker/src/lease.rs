@@ -56,6 +56,22 @@ pub struct Mandate {
     pub idle: watch::Sender<bool>,
 }
 
+impl Mandate {
+    /// Of whoever does not act at all.
+    pub fn none() -> Self {
+        Self::constant(Role::Following)
+    }
+
+    /// Of whoever acts alone, as long as it likes: for the Job that it waits for itself.
+    pub fn unlimited() -> Self {
+        Self::constant(Role::Leading { until: Moment(Duration::MAX) })
+    }
+
+    fn constant(role: Role) -> Self {
+        Self { role: watch::channel(role).1, idle: watch::channel(false).0 }
+    }
+}
+
 impl Candidacy {
     /// A candidacy that has seen nothing of the Lease yet.
     pub fn new(

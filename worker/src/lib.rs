@@ -31,6 +31,7 @@ pub mod retry;
 mod room;
 pub mod settings;
 pub mod sfn;
+pub mod starter;
 pub mod telemetry;
 pub mod tracker;
 pub mod worker;

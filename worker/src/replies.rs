@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use runjob_core::{
-    arn::ActivityArn,
-    budget::CAUSE_BUDGET,
+    arn::Source,
+    budget::{ByteBudget, CAUSE_BUDGET},
     failure::{ErrorName, TaskFailure},
     output,
     token::TaskToken,
@@ -34,21 +34,41 @@ pub struct Replies {
     clients: Clients,
     metrics: Arc<Metrics>,
     job_failed_error: Option<String>,
+    causes: Causes,
+}
+
+/// How a cause reaches Step Functions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Causes {
+    /// As it is.
+    Plain,
+    /// Within the payload of a function's error.
+    Nested,
 }
 
 impl Replies {
     /// `job_failed_error`: one name for all failures of Jobs.
     pub fn new(clients: Clients, metrics: Arc<Metrics>, job_failed_error: Option<String>) -> Self {
-        Self { clients, metrics, job_failed_error }
+        Self { clients, metrics, job_failed_error, causes: Causes::Plain }
+    }
+
+    /// The same for a function, which returns its answers instead of sending them.
+    #[must_use]
+    pub fn returned(self) -> Self {
+        Self { causes: Causes::Nested, ..self }
     }
 
     /// The reply that a failure is.
     pub fn failure(&self, failure: &TaskFailure) -> Reply {
-        self.failure_with_cause(failure.error, output::of_cause(&failure.cause, CAUSE_BUDGET))
+        self.failure_with_cause(failure.error, |budget| output::of_cause(&failure.cause, budget))
     }
 
-    /// The reply that a failure of that name is, its cause already within its budget.
-    pub fn failure_with_cause(&self, error: ErrorName, cause: String) -> Reply {
+    /// The reply that a failure of that name is. `compose` gives its cause within a budget.
+    pub fn failure_with_cause(&self, error: ErrorName, compose: impl Fn(ByteBudget) -> String) -> Reply {
+        let cause = match self.causes {
+            Causes::Plain => compose(CAUSE_BUDGET),
+            Causes::Nested => output::nested(compose),
+        };
         let error = match (&self.job_failed_error, error) {
             (Some(name), ErrorName::Job(_)) => name.clone(),
             _ => error.to_string(),
@@ -57,7 +77,7 @@ impl Replies {
     }
 
     /// Delivers an answer. Ends only when the service has spoken.
-    pub async fn deliver(&self, source: &ActivityArn, token: &TaskToken, reply: Reply) -> Delivery {
+    pub async fn deliver(&self, source: &Source, token: &TaskToken, reply: Reply) -> Delivery {
         let mut reply = reply;
         let mut pauses = CALLS.pauses();
         loop {

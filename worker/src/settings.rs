@@ -4,9 +4,12 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 use runjob_core::{
-    arn::ActivityArn,
+    arn::{ActivityArn, Source},
     names::{Group, NotAGroup, is_dns_label, is_dns_subdomain},
+    request::Strictness,
 };
+
+use crate::{starter::Admission, tracker::Care};
 
 /// What a worker is told.
 #[derive(Debug, Clone, Args)]
@@ -21,6 +24,34 @@ pub struct Settings {
     )]
     pub activities: Vec<ActivityArn>,
 
+    /// The most Jobs of the group at a time; beyond that no task is taken.
+    #[arg(long, env = "RUNJOB_MAX_IN_FLIGHT", value_name = "JOBS", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_in_flight: u32,
+
+    /// Polls held open for each activity.
+    #[arg(long, env = "RUNJOB_POLLERS", value_name = "POLLS", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub pollers: u16,
+
+    /// How often each task is heartbeated. A state's `HeartbeatSeconds` should be three times as long, or more.
+    #[arg(long, env = "RUNJOB_HEARTBEAT_INTERVAL", value_name = "DURATION", default_value = "20s", value_parser = duration)]
+    pub heartbeat_interval: Duration,
+
+    /// The most heartbeats a second. With more tasks than that allows, the interval grows.
+    #[arg(long, env = "RUNJOB_HEARTBEAT_RATE", value_name = "RATE", default_value = "100/s", value_parser = rate)]
+    pub heartbeat_rate: u32,
+
+    /// Where `/live`, `/ready` and `/metrics` are served. Port 0 takes a free one; the log says which.
+    #[arg(long, env = "RUNJOB_ADMIN_ADDR", value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
+    pub admin_addr: SocketAddr,
+
+    /// What it is told of Jobs and of its cluster.
+    #[command(flatten)]
+    pub jobs: JobSettings,
+}
+
+/// What a worker and a function are told alike.
+#[derive(Debug, Clone, Args)]
+pub struct JobSettings {
     /// The workers that share Jobs: those of one group, in one cluster. [default: from account and region]
     #[arg(long, env = "RUNJOB_GROUP")]
     pub group: Option<Group>,
@@ -39,22 +70,6 @@ pub struct Settings {
     )]
     pub allow_service_accounts: Vec<String>,
 
-    /// The most Jobs of the group at a time; beyond that no task is taken.
-    #[arg(long, env = "RUNJOB_MAX_IN_FLIGHT", value_name = "JOBS", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
-    pub max_in_flight: u32,
-
-    /// Polls held open for each activity.
-    #[arg(long, env = "RUNJOB_POLLERS", value_name = "POLLS", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    pub pollers: u16,
-
-    /// How often each task is heartbeated. A state's `HeartbeatSeconds` should be three times as long, or more.
-    #[arg(long, env = "RUNJOB_HEARTBEAT_INTERVAL", value_name = "DURATION", default_value = "20s", value_parser = duration)]
-    pub heartbeat_interval: Duration,
-
-    /// The most heartbeats a second. With more tasks than that allows, the interval grows.
-    #[arg(long, env = "RUNJOB_HEARTBEAT_RATE", value_name = "RATE", default_value = "100/s", value_parser = rate)]
-    pub heartbeat_rate: u32,
-
     /// How long one of several workers acts for the group without renewing its Lease, before another takes over.
     #[arg(long, env = "RUNJOB_LEASE_DURATION", value_name = "DURATION", default_value = "15s", value_parser = lease_duration)]
     pub lease_duration: Duration,
@@ -71,10 +86,6 @@ pub struct Settings {
     /// 15 seconds for an image's impossible name to 15 minutes for a node that is still to come]
     #[arg(long, env = "RUNJOB_STUCK_GRACE", value_name = "DURATION", value_parser = duration)]
     pub stuck_grace: Option<Duration>,
-
-    /// Where `/live`, `/ready` and `/metrics` are served. Port 0 takes a free one; the log says which.
-    #[arg(long, env = "RUNJOB_ADMIN_ADDR", value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
-    pub admin_addr: SocketAddr,
 
     /// A kubeconfig. [default: `KUBECONFIG`, `~/.kube/config`, or the service account of the pod]
     #[arg(long, env = "RUNJOB_KUBECONFIG", value_name = "FILE")]
@@ -124,19 +135,48 @@ pub enum NoGroup {
 impl Settings {
     /// The group: as given, or from account and region.
     pub fn group(&self) -> Result<Group, NoGroup> {
+        self.jobs.group(self.activities.iter().map(|activity| &**activity))
+    }
+}
+
+impl JobSettings {
+    /// The group of whoever serves these: as given, or from account and region.
+    pub fn group<'a>(&self, sources: impl IntoIterator<Item = &'a Source>) -> Result<Group, NoGroup> {
         if let Some(group) = &self.group {
             return Ok(group.clone());
         }
-        let mut origins = self.activities.iter().map(|arn| (arn.account(), arn.region()));
+        let mut origins = sources.into_iter().map(|source| (source.account(), source.region()));
         let Some((account, region)) = origins.next() else { return Err(NoGroup::Ambiguous) };
         if origins.any(|other| other != (account, region)) {
             return Err(NoGroup::Ambiguous);
         }
         Ok(Group::of_account(account, region)?)
     }
+
+    /// How Jobs are looked after.
+    pub fn care(&self) -> Care {
+        Care {
+            max_log_pods: self.max_log_pods,
+            stuck_grace: self.stuck_grace,
+            reattach_grace: self.reattach_grace,
+            lease_duration: self.lease_duration,
+        }
+    }
+
+    /// What requests may ask for.
+    pub fn admission(&self) -> Admission {
+        let (namespaces, service_accounts) = (self.namespaces.clone(), self.allow_service_accounts.clone());
+        Admission { namespaces, service_accounts }
+    }
+
+    /// What becomes of fields that are not known.
+    pub fn strictness(&self) -> Strictness {
+        if self.lenient { Strictness::Lenient } else { Strictness::Strict }
+    }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+/// A duration as flags have it: `20s`, `2m`. None of them may be zero.
+pub fn duration(text: &str) -> Result<Duration, String> {
     let span: jiff::SignedDuration = text.parse().map_err(|_| "expected a duration such as 20s or 2m".to_owned())?;
     Duration::try_from(span).ok().filter(|span| !span.is_zero()).ok_or_else(|| "expected more than zero".to_owned())
 }
@@ -147,7 +187,8 @@ fn lease_duration(text: &str) -> Result<Duration, String> {
     if fits { Ok(duration) } else { Err("expected 1s to 1h".to_owned()) }
 }
 
-fn rate(text: &str) -> Result<u32, String> {
+/// A rate as flags have it: `100/s`.
+pub fn rate(text: &str) -> Result<u32, String> {
     let number = text.strip_suffix("/s").unwrap_or(text).parse().ok();
     number.filter(|rate| *rate > 0).ok_or_else(|| "expected a rate such as 100/s".to_owned())
 }

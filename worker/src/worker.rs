@@ -21,7 +21,7 @@ use crate::{
     admin::{self, Health},
     cluster::{Cluster, LeaseKey, Scope, Watched, keep_probing, keep_telling, watch},
     heartbeat::{Heartbeats, Pace},
-    intake::{Intake, Line},
+    intake::Intake,
     lease::Candidacy,
     liveness::Liveness,
     metrics::Metrics,
@@ -29,6 +29,7 @@ use crate::{
     replies::Replies,
     settings::Settings,
     sfn::Clients,
+    starter::Starter,
     tracker::{Effects, Pulse, Tracker},
 };
 
@@ -99,14 +100,14 @@ impl Worker {
         let pulse = Arc::new(Pulse::new(scopes.clone(), liveness.watch_over("the tracker".to_owned())));
         let (clock, metrics) = (cluster.clock(), Arc::new(Metrics::new(cluster.lost_events())));
         let permits = Permits::new(settings.max_in_flight, usize::from(settings.pollers) * clients.activities().len());
-        let replies = Replies::new(clients.clone(), metrics.clone(), settings.job_failed_error.clone());
+        let replies = Replies::new(clients.clone(), metrics.clone(), settings.jobs.job_failed_error.clone());
         let pace = Pace { interval: settings.heartbeat_interval, rate: settings.heartbeat_rate };
         let (lost_sender, lost) = mpsc::unbounded_channel();
         let lease = LeaseKey {
             namespace: cluster.namespace().to_owned(),
-            name: lease_name(&group, settings.namespaces.iter().map(String::as_str)),
+            name: lease_name(&group, settings.jobs.namespaces.iter().map(String::as_str)),
         };
-        let candidate = Candidate::new(identity.clone(), settings.lease_duration);
+        let candidate = Candidate::new(identity.clone(), settings.jobs.lease_duration);
         let (candidacy, mandate) = Candidacy::new(cluster.clone(), lease, candidate, clock, metrics.clone());
         let (heartbeats, beat) =
             Heartbeats::new(clients.clone(), metrics.clone(), pace, clock, mandate.role.clone(), lost_sender);
@@ -137,7 +138,7 @@ impl Worker {
             cluster.clone(),
             replies.clone(),
             group.clone(),
-            settings.clone(),
+            settings.jobs.care(),
             metrics.clone(),
         );
         let tracker = Tracker::new(
@@ -154,19 +155,21 @@ impl Worker {
 
         let mut candidacy = AbortOnDropHandle::new(tokio::spawn(candidacy.run(drain.clone(), end.clone())));
 
+        let starter = Starter::new(clients.clone(), cluster, heartbeats.clone(), metrics.clone());
         let intake = Intake {
             clients,
-            cluster,
+            starter,
             group,
-            settings,
+            pollers: settings.pollers,
+            strictness: settings.jobs.strictness(),
+            cluster_name: settings.jobs.cluster_name.clone(),
+            admission: settings.jobs.admission(),
             permits,
             load: Arc::default(),
             heartbeats,
             replies,
             metrics,
-            clock,
             pulse,
-            line: Line::default(),
             under_way: TaskTracker::new(),
             drain: drain.clone(),
         };
@@ -214,7 +217,7 @@ fn watch_all(
 ) -> mpsc::Receiver<Watched> {
     let (news, watched) = mpsc::channel(NEWS);
     for scope in scopes {
-        let span = info_span!("watch", namespace = scope.0.as_deref().unwrap_or("*"));
+        let span = info_span!("watch", %scope);
         let sign = liveness.watch_over(format!("the watch of {scope}"));
         background.spawn(watch(cluster.clone(), scope, group.clone(), news.clone(), sign).instrument(span));
     }
@@ -226,7 +229,7 @@ async fn take_tasks(intake: Intake, worker_name: String, liveness: &Liveness, dr
     let under_way = intake.under_way.clone();
     let mut polls = JoinSet::new();
     for activity in intake.clients.activities() {
-        for number in 1..=intake.settings.pollers {
+        for number in 1..=intake.pollers {
             let sign = liveness.watch_over(format!("poller {number} of {activity}"));
             polls.spawn(intake.clone().poll(activity.clone(), worker_name.clone(), sign));
         }
@@ -245,11 +248,11 @@ async fn take_tasks(intake: Intake, worker_name: String, liveness: &Liveness, dr
 }
 
 fn scopes(settings: &Settings) -> Vec<Scope> {
-    if settings.namespaces.is_empty() {
-        return vec![Scope(None)];
+    if settings.jobs.namespaces.is_empty() {
+        return vec![Scope::All];
     }
-    let namespaces: BTreeSet<&String> = settings.namespaces.iter().collect();
-    namespaces.into_iter().map(|namespace| Scope(Some(namespace.clone()))).collect()
+    let namespaces: BTreeSet<&String> = settings.jobs.namespaces.iter().collect();
+    namespaces.into_iter().map(|namespace| Scope::Namespace(namespace.clone())).collect()
 }
 
 /// What the execution's history calls this worker: the pod's name, as a rule.

@@ -23,8 +23,10 @@ use crate::{
 pub enum Holder {
     /// Nobody: its task has ended, or has got its answer.
     Nobody,
-    /// Its task.
+    /// Its task, or an invocation of a function.
     Somebody,
+    /// An earlier invocation of the very function that asks, for the same state: it is over as a rule, and has left its turn to this one.
+    EarlierInvocation,
     /// Its token is invalid, which proves nothing: this process has never seen it accepted.
     Unproven,
     /// Step Functions has not said.
@@ -72,7 +74,8 @@ pub fn attach(answer: Answer, found: &JobView, holder: Holder) -> Attach {
     let later_or_never = |conflict| if is_ending { Attach::LookAgain(conflict) } else { Attach::Refuse(conflict) };
     match holder {
         Holder::Nobody if fails && answer == Answer::WhenFinished => Attach::Replace,
-        Holder::Nobody => Attach::TakeOver,
+        // What it was to return, a failure too, it has not returned: it settles its Job before it does.
+        Holder::Nobody | Holder::EarlierInvocation => Attach::TakeOver,
         Holder::Somebody => later_or_never(Conflict::Awaited),
         Holder::Unproven => later_or_never(Conflict::Unproven),
         Holder::Unknown => Attach::LookAgain(Conflict::Unknown),
@@ -153,6 +156,13 @@ mod tests {
     #[test]
     fn the_result_of_a_complete_job_is_delivered_again() {
         assert_eq!(of(&a_job().complete(), Holder::Nobody), Attach::TakeOver);
+    }
+
+    #[test]
+    fn an_invocation_delivers_what_an_earlier_one_has_not() {
+        for job in [a_job(), a_job().complete(), failed(), failing()] {
+            assert_eq!(of(&job, Holder::EarlierInvocation), Attach::TakeOver);
+        }
     }
 
     #[test]

@@ -49,8 +49,6 @@ const QUERY: &AsciiSet = &SEGMENT.add(b'&').add(b'+').add(b'=').add(b';').add(b'
 /// A request to the Kubernetes API.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Call {
-    /// The cluster that the request names, if it does.
-    pub cluster: Option<String>,
     /// Its method.
     pub method: Method,
     /// Its path and query, encoded.
@@ -92,7 +90,7 @@ impl Method {
     }
 }
 
-pub(crate) fn parse(top: &Fields<'_>, cluster: Option<String>) -> Result<Call, InvalidParameters> {
+pub(crate) fn parse(top: &Fields<'_>) -> Result<Call, InvalidParameters> {
     let method = method(top)?;
     let path_and_query = format!("{}{}", path(top)?, query(top)?);
     if path_and_query.len() > MAX_URI {
@@ -101,7 +99,7 @@ pub(crate) fn parse(top: &Fields<'_>, cluster: Option<String>) -> Result<Call, I
     }
     let body = body(top)?;
     let content_type = content_type(top, method, body.as_ref())?;
-    Ok(Call { cluster, method, path_and_query, body, content_type })
+    Ok(Call { method, path_and_query, body, content_type })
 }
 
 fn method(top: &Fields<'_>) -> Result<Method, InvalidParameters> {
@@ -270,7 +268,7 @@ mod tests {
     use super::*;
 
     fn call(input: &Value) -> Result<Call, InvalidParameters> {
-        parse(&Fields::of("$", input).unwrap(), None)
+        parse(&Fields::of("$", input).unwrap())
     }
 
     fn refused(input: &Value) -> String {

@@ -67,8 +67,9 @@ explained! {
     pub enum ErrorName {
         /// A part of the input cannot be taken: the cause names its path, what was found and what was expected.
         InvalidParameters => "RunJob.InvalidParameters", Pointless, "correct the state's Parameters";
-        /// The request names a cluster that this worker does not serve.
-        ClusterNotAllowed => "RunJob.ClusterNotAllowed", Pointless, "use the activity of a worker that serves the cluster";
+        /// The request names a cluster that is not served here, or its `Endpoint` or `CertificateAuthority` is not that cluster's.
+        ClusterNotAllowed => "RunJob.ClusterNotAllowed", Pointless,
+            "name a cluster that is served; correct Endpoint and CertificateAuthority, or leave them out";
         /// The request names a namespace outside those that this worker serves.
         NamespaceNotAllowed => "RunJob.NamespaceNotAllowed", Pointless, "use one of the worker's --namespace";
         /// The pods would run as a service account that this worker does not allow, or the request does not show as which one.
@@ -82,6 +83,13 @@ explained! {
         OutputRejected => "RunJob.OutputRejected", Pointless, "the cause has the words of Step Functions";
         /// The `IdempotencyKey` belongs to a Job that another task waits for, or that was made from another manifest.
         IdempotencyConflict => "RunJob.IdempotencyConflict", Pointless, "the cause names the Job; use another key, or wait for its end";
+        /// A function's time is over, and the Job runs on. Only the Lambda form, with an `IdempotencyKey`.
+        StillRunning => "RunJob.StillRunning", Helps,
+            "give the state a Retry on this name with MaxAttempts 1000 and BackoffRate 1: it attaches to the same Job";
+        /// A function's time is over before its Job has ended, and without an `IdempotencyKey` the next could not find it: it was deleted,
+        /// or left as `OnTaskGone` says.
+        KeyMissing => "RunJob.IdempotencyKeyMissing", Pointless,
+            "give the request an IdempotencyKey, and the state a Retry on RunJob.StillRunning";
         /// Admission removed or changed what `runjob` writes on a Job.
         StampRejected => "RunJob.StampRejected", Pointless, "exempt labels and annotations below runjob/ from mutating webhooks and policies";
         /// A defect of `runjob`.

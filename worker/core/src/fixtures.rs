@@ -8,15 +8,24 @@ use crate::{
     owner::{OwnerKey, SpecHash},
     request::Answer,
     token::TaskToken,
+    waiter::{InvocationId, Waiter},
 };
 
+pub(crate) fn a_task(token: &str) -> Waiter {
+    let source = "arn:aws:states:us-east-1:123456789012:activity:jobs".parse().unwrap();
+    Waiter::Task { token: TaskToken::new(token).unwrap(), source }
+}
+
+pub(crate) fn an_invocation() -> Waiter {
+    let id = InvocationId::new("6bc28136-xmpl-4365-b021-0ce6b2e64ab0").unwrap();
+    Waiter::Invocation { id, until: "2026-11-24T12:15:00Z".parse().unwrap() }
+}
+
 pub(crate) fn a_stamp() -> Stamp {
-    let token = TaskToken::new("AAAAtoken").unwrap();
     Stamp {
         answer: Answer::WhenFinished,
-        owner: OwnerKey::of_task(&token),
-        token,
-        source: "arn:aws:states:us-east-1:123456789012:activity:jobs".parse().unwrap(),
+        owner: OwnerKey::of_task(&TaskToken::new("AAAAtoken").unwrap()),
+        waiter: a_task("AAAAtoken"),
         spec_hash: SpecHash::of(&json!({})),
         options: Options::default(),
         ttl: None,

@@ -31,6 +31,11 @@ impl InvalidParameters {
         Self { path: path.to_owned(), found, expected: expected.to_owned(), suggestion: None }
     }
 
+    /// A token that nobody asked for: a task of an activity has its own. It is not shown.
+    pub fn task_token_of_activity() -> Self {
+        Self::text("$.TaskToken", "a token".to_owned(), "no such field: the task of an activity has its own token")
+    }
+
     pub(crate) fn suggesting(self, suggestion: String) -> Self {
         Self { suggestion: Some(suggestion), ..self }
     }

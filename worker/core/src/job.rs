@@ -1,5 +1,6 @@
 //! What the tracker keeps of a watched Job: a few facts, not the object.
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
@@ -21,6 +22,8 @@ pub struct JobView {
     pub resource_version: String,
     /// How far it is.
     pub phase: Phase,
+    /// When it ended, if it has, by the clock of the cluster.
+    pub finished: Option<Timestamp>,
     /// Whether somebody has deleted it: it has a `deletionTimestamp`.
     pub deleting: bool,
     /// The ledger on it.
@@ -117,6 +120,16 @@ impl Phase {
     }
 }
 
+/// When its final condition came true.
+fn finished(status: Option<&Value>) -> Option<Timestamp> {
+    let conditions = status?.get("conditions")?.as_array()?.iter();
+    let is = |condition: &Value, field: &str, values: &[&str]| {
+        condition.get(field).and_then(Value::as_str).is_some_and(|value| values.contains(&value))
+    };
+    let mut last = conditions.filter(|one| is(one, "type", &["Complete", "Failed"]) && is(one, "status", &["True"]));
+    last.next()?.get("lastTransitionTime")?.as_str()?.parse().ok()
+}
+
 /// An object that the API server cannot have sent as a Job.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unable to take the object for a Job: it has no {missing}")]
@@ -139,6 +152,7 @@ impl JobView {
             uid: text("uid")?,
             resource_version: text("resourceVersion")?,
             phase: Phase::of(status),
+            finished: finished(status),
             deleting: metadata.get("deletionTimestamp").is_some_and(|time| !time.is_null()),
             entry: ledger::read(metadata),
             group: labels.and_then(|labels| labels.get(GROUP)?.as_str()).map(ToOwned::to_owned),

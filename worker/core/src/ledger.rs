@@ -4,10 +4,12 @@
 //! |---|---|---|
 //! | label | `runjob/group` | selects the Job into the watch; gone once it is settled |
 //! | annotation | `runjob/v` | the version of all this, `1` |
-//! | annotation | `runjob/form` | `task`: answered when the Job ends; `start`: answered when it exists |
+//! | annotation | `runjob/form` | `task`: a task is answered when the Job ends; `start`: when it exists; `lambda`: a function waits for it |
 //! | annotation | `runjob/task-token` | the token that answers the task |
-//! | annotation | `runjob/source` | the ARN of the activity that the token came from |
-//! | annotation | `runjob/owner` | a hash of the token or of the `IdempotencyKey`: whose Job this is |
+//! | annotation | `runjob/source` | the ARN of the activity, or function, that the token came from |
+//! | annotation | `runjob/invocation` | instead of these two, form `lambda`: the invocation that waits |
+//! | annotation | `runjob/lease-until` | form `lambda`: how long it, or the next attempt, may be expected to care for the Job |
+//! | annotation | `runjob/owner` | a hash of the token, the invocation or the `IdempotencyKey`: whose Job this is |
 //! | annotation | `runjob/spec-hash` | a hash of the Job as the user gave it |
 //! | annotation | `runjob/options` | JSON: log options and policies |
 //! | annotation | `runjob/ttl` | the user's `ttlSecondsAfterFinished`, held back until the task is answered |
@@ -19,7 +21,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    arn::ActivityArn,
     budget::shortened,
     job::JobView,
     log_options::LogOptions,
@@ -28,6 +29,7 @@ use crate::{
     owner::{OwnerKey, SpecHash},
     request::{Answer, OnStuck, OnTaskGone},
     token::TaskToken,
+    waiter::{InvocationId, Waiter},
 };
 
 /// The label that selects the Jobs of a group.
@@ -37,6 +39,8 @@ pub(crate) const TASK_TOKEN: &str = "runjob/task-token";
 const VERSION: &str = "runjob/v";
 const FORM: &str = "runjob/form";
 const SOURCE: &str = "runjob/source";
+const INVOCATION: &str = "runjob/invocation";
+const LEASE_UNTIL: &str = "runjob/lease-until";
 const OWNER: &str = "runjob/owner";
 const SPEC_HASH: &str = "runjob/spec-hash";
 const OPTIONS: &str = "runjob/options";
@@ -56,12 +60,10 @@ const HELD_TTL: u64 = 7 * 24 * 60 * 60;
 /// What a Job says about the task that it belongs to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stamp {
-    /// When the task is answered.
+    /// When whoever waits is answered.
     pub answer: Answer,
-    /// The token that answers it.
-    pub token: TaskToken,
-    /// The activity that the token came from.
-    pub source: ActivityArn,
+    /// Who waits for it.
+    pub waiter: Waiter,
     /// Whose Job this is.
     pub owner: OwnerKey,
     /// What was asked for.
@@ -90,7 +92,7 @@ pub struct Options {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum OwnedBy {
-    /// The token: the Job belongs to one task.
+    /// The token or the invocation: the Job belongs to one task.
     #[default]
     Task,
     /// The `IdempotencyKey`: the Job passes from one attempt to the next.
@@ -140,7 +142,10 @@ pub(crate) fn write(stamp: &Stamp, group: &Group, job: &mut Value) {
         spec.insert("ttlSecondsAfterFinished".into(), ttl.into());
     }
     let Some(metadata) = metadata_mut(job) else { return };
-    if let Some(labels) = map_mut(metadata, "labels") {
+    // Nobody has to find a Job that nobody waits for.
+    if stamp.waiter != Waiter::Nobody
+        && let Some(labels) = map_mut(metadata, "labels")
+    {
         labels.insert(GROUP.into(), group.as_str().into());
     }
     let Some(annotations) = map_mut(metadata, "annotations") else { return };
@@ -149,26 +154,41 @@ pub(crate) fn write(stamp: &Stamp, group: &Group, job: &mut Value) {
 
 /// The annotations that a stamp is written as.
 fn written(stamp: &Stamp) -> Vec<(&'static str, String)> {
-    let form = match stamp.answer {
-        Answer::WhenFinished => "task",
-        Answer::WhenCreated => "start",
-    };
     let mut annotations = vec![
         (VERSION, CURRENT_VERSION.to_owned()),
-        (FORM, form.to_owned()),
-        (TASK_TOKEN, stamp.token.expose().to_owned()),
-        (SOURCE, stamp.source.as_str().to_owned()),
         (OWNER, stamp.owner.as_str().to_owned()),
         (SPEC_HASH, stamp.spec_hash.as_str().to_owned()),
-        (OPTIONS, json!(stamp.options).to_string()),
     ];
+    let form = match (&stamp.waiter, stamp.answer) {
+        (Waiter::Task { .. }, Answer::WhenFinished) => "task",
+        (Waiter::Task { .. }, Answer::WhenCreated) => "start",
+        (Waiter::Invocation { .. }, _) => "lambda",
+        (Waiter::Nobody, _) => {
+            annotations.push((SETTLED, "true".to_owned()));
+            return annotations;
+        }
+    };
+    annotations.push((FORM, form.to_owned()));
+    match &stamp.waiter {
+        Waiter::Task { token, source } => {
+            annotations.push((TASK_TOKEN, token.expose().to_owned()));
+            annotations.push((SOURCE, source.as_str().to_owned()));
+        }
+        Waiter::Invocation { id, until } => {
+            annotations.push((INVOCATION, id.as_str().to_owned()));
+            annotations.push((LEASE_UNTIL, until.to_string()));
+        }
+        Waiter::Nobody => {}
+    }
+    annotations.push((OPTIONS, json!(stamp.options).to_string()));
     annotations.extend(stamp.ttl.map(|ttl| (TTL, ttl.to_string())));
     annotations
 }
 
 /// The TTL that holds back the user's, if that is too short.
 fn held_ttl(stamp: &Stamp) -> Option<u64> {
-    stamp.ttl.filter(|ttl| *ttl < HELD_TTL).map(|_| HELD_TTL)
+    let awaited = stamp.waiter != Waiter::Nobody;
+    stamp.ttl.filter(|_| awaited).filter(|ttl| *ttl < HELD_TTL).map(|_| HELD_TTL)
 }
 
 /// Reads what the metadata of a Job says.
@@ -198,15 +218,26 @@ fn read_open<'a>(text: impl Fn(&str) -> Option<&'a str>) -> Result<Stamp, Unread
         text(annotation).ok_or(UnreadableStamp { annotation, reason: "it is absent".into() })
     };
     let unreadable = |annotation: &'static str| move |reason: String| UnreadableStamp { annotation, reason };
-    let answer = match needed(FORM)? {
-        "task" => Answer::WhenFinished,
-        "start" => Answer::WhenCreated,
+    let task = || {
+        let token = TaskToken::new(needed(TASK_TOKEN)?).map_err(|error| unreadable(TASK_TOKEN)(error.to_string()))?;
+        let no_source = |_| unreadable(SOURCE)("it is no ARN of an activity or function".into());
+        Ok(Waiter::Task { token, source: needed(SOURCE)?.parse().map_err(no_source)? })
+    };
+    let invocation = || {
+        let no_id = || unreadable(INVOCATION)("it is no id of an invocation".into());
+        let no_time = |_| unreadable(LEASE_UNTIL)("it is no time".into());
+        let id = InvocationId::new(needed(INVOCATION)?).ok_or_else(no_id)?;
+        Ok(Waiter::Invocation { id, until: needed(LEASE_UNTIL)?.parse().map_err(no_time)? })
+    };
+    let (answer, waiter) = match needed(FORM)? {
+        "task" => (Answer::WhenFinished, task()?),
+        "start" => (Answer::WhenCreated, task()?),
+        "lambda" => (Answer::WhenFinished, invocation()?),
         other => return Err(unreadable(FORM)(format!("unknown form {}", quoted(other)))),
     };
     Ok(Stamp {
         answer,
-        token: TaskToken::new(needed(TASK_TOKEN)?).map_err(|error| unreadable(TASK_TOKEN)(error.to_string()))?,
-        source: needed(SOURCE)?.parse().map_err(|_| unreadable(SOURCE)("it is no ARN of an activity".into()))?,
+        waiter,
         owner: OwnerKey::from_annotation(needed(OWNER)?),
         spec_hash: SpecHash::from_annotation(needed(SPEC_HASH)?),
         options: serde_json::from_str(needed(OPTIONS)?)
@@ -229,14 +260,30 @@ pub(crate) fn going(metadata: &Value) -> Vec<String> {
     names.filter(|name| name.starts_with(RESERVED_PREFIX) && !STAYING.contains(&name.as_str())).cloned().collect()
 }
 
-/// The JSON Patch that takes a Job out of the watch once its task is answered. It applies only to the very Job and token
-/// that it was made for: another tracker may have acted, or another task may have adopted the Job, in the meantime.
-pub fn settle(view: &JobView, stamp: &Stamp) -> Value {
-    let mut patch = vec![
-        json!({"op": "test", "path": "/metadata/uid", "value": view.uid}),
-        json!({"op": "test", "path": pointer("annotations", TASK_TOKEN), "value": stamp.token.expose()}),
-        json!({"op": "add", "path": pointer("annotations", SETTLED), "value": "true"}),
-    ];
+/// What tells one waiter from another on a Job: the annotation, and its value.
+fn mark(waiter: &Waiter) -> Option<(&'static str, &str)> {
+    match waiter {
+        Waiter::Task { token, .. } => Some((TASK_TOKEN, token.expose())),
+        Waiter::Invocation { id, .. } => Some((INVOCATION, id.as_str())),
+        Waiter::Nobody => None,
+    }
+}
+
+/// The beginning of a patch that applies only to the very Job, and only while it is that waiter's.
+fn tests(view: &JobView, waiter: &Waiter) -> Vec<Value> {
+    let mut tests = vec![json!({"op": "test", "path": "/metadata/uid", "value": view.uid})];
+    let mark =
+        mark(waiter).map(|(name, value)| json!({"op": "test", "path": pointer("annotations", name), "value": value}));
+    tests.extend(mark);
+    tests
+}
+
+/// The JSON Patch that takes a Job out of the watch once its task is answered. It applies only to the very Job and waiter
+/// that it was made for: another tracker may have acted, or another task may have adopted the Job, in the meantime. `least_ttl`: the
+/// Job stays that many seconds after its end at least, whatever the user's TTL.
+pub fn settle(view: &JobView, stamp: &Stamp, least_ttl: u64) -> Value {
+    let mut patch = tests(view, &stamp.waiter);
+    patch.push(json!({"op": "add", "path": pointer("annotations", SETTLED), "value": "true"}));
     if view.group.is_some() {
         patch.push(json!({"op": "remove", "path": pointer("labels", GROUP)}));
     }
@@ -244,7 +291,7 @@ pub fn settle(view: &JobView, stamp: &Stamp) -> Value {
         patch.push(json!({"op": "remove", "path": pointer("annotations", name)}));
     }
     if let Some(ttl) = stamp.ttl {
-        patch.push(json!({"op": "add", "path": "/spec/ttlSecondsAfterFinished", "value": ttl}));
+        patch.push(json!({"op": "add", "path": "/spec/ttlSecondsAfterFinished", "value": ttl.max(least_ttl)}));
     }
     Value::Array(patch)
 }
@@ -253,19 +300,20 @@ pub fn settle(view: &JobView, stamp: &Stamp) -> Value {
 /// only to the very version that was looked at: its task may have got its answer, another task may have taken the Job over, or
 /// somebody may be deleting it.
 pub fn take_over(view: &JobView, stamp: &Stamp, group: &Group) -> Value {
-    let mut patch = vec![json!({"op": "test", "path": "/metadata/uid", "value": view.uid})];
-    match &view.entry {
-        Entry::Open(before) => {
-            let token = pointer("annotations", TASK_TOKEN);
-            patch.push(json!({"op": "test", "path": token, "value": before.token.expose()}));
-        }
-        Entry::Settled { .. } => patch.push(json!({"op": "remove", "path": pointer("annotations", SETTLED)})),
-        Entry::None | Entry::Unreadable(_) => {}
+    let before = if let Entry::Open(before) = &view.entry { &before.waiter } else { &Waiter::Nobody };
+    let mut patch = tests(view, before);
+    if let Entry::Settled { .. } = &view.entry {
+        patch.push(json!({"op": "remove", "path": pointer("annotations", SETTLED)}));
     }
     patch.push(json!({"op": "test", "path": "/metadata/resourceVersion", "value": view.resource_version}));
     patch.extend(label(view, group));
-    for (name, value) in written(stamp) {
+    let written = written(stamp);
+    for (name, value) in &written {
         patch.push(json!({"op": "add", "path": pointer("annotations", name), "value": value}));
+    }
+    // What the one before had and this one has not: a token, an invocation.
+    for name in view.going.iter().filter(|name| written.iter().all(|(other, _)| other != name)) {
+        patch.push(json!({"op": "remove", "path": pointer("annotations", name)}));
     }
     if let Some(ttl) = held_ttl(stamp) {
         patch.push(json!({"op": "add", "path": "/spec/ttlSecondsAfterFinished", "value": ttl}));
@@ -322,7 +370,7 @@ pub fn user_view(job: Value, stamp: &Stamp) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixtures::{a_job, a_stamp};
+    use crate::fixtures::{a_job, a_stamp, a_task, an_invocation};
 
     #[test]
     fn what_was_written_is_read_back() {
@@ -365,7 +413,7 @@ mod tests {
         let mut stamp = a_stamp();
         stamp.ttl = Some(0);
         let view = a_job().stamped(&stamp).view();
-        let patch = settle(&view, &stamp);
+        let patch = settle(&view, &stamp, 0);
         let tests: Vec<_> = patch.as_array().unwrap().iter().take(2).map(|op| op["path"].as_str().unwrap()).collect();
         assert_eq!(tests, ["/metadata/uid", "/metadata/annotations/runjob~1task-token"]);
         let removed: Vec<_> = patch.as_array().unwrap().iter().filter(|op| op["op"] == "remove").collect();
@@ -391,7 +439,7 @@ mod tests {
 
     #[test]
     fn a_job_is_taken_over_from_the_very_task_and_version_that_were_looked_at() {
-        let next = Stamp { token: TaskToken::new("AAAAnext").unwrap(), ttl: Some(5), ..a_stamp() };
+        let next = Stamp { waiter: a_task("AAAAnext"), ttl: Some(5), ..a_stamp() };
         let patch = take_over(&a_job().view(), &next, &"g".parse().unwrap());
         assert_eq!(
             operations(&patch),
@@ -401,17 +449,57 @@ mod tests {
                 ("test", "/metadata/resourceVersion"),
                 ("add", "/metadata/labels/runjob~1group"),
                 ("add", "/metadata/annotations/runjob~1v"),
+                ("add", "/metadata/annotations/runjob~1owner"),
+                ("add", "/metadata/annotations/runjob~1spec-hash"),
                 ("add", "/metadata/annotations/runjob~1form"),
                 ("add", "/metadata/annotations/runjob~1task-token"),
                 ("add", "/metadata/annotations/runjob~1source"),
-                ("add", "/metadata/annotations/runjob~1owner"),
-                ("add", "/metadata/annotations/runjob~1spec-hash"),
                 ("add", "/metadata/annotations/runjob~1options"),
                 ("add", "/metadata/annotations/runjob~1ttl"),
                 ("add", "/spec/ttlSecondsAfterFinished"),
             ]
         );
-        assert_eq!((&patch[1]["value"], &patch[6]["value"]), (&json!("AAAAtoken"), &json!("AAAAnext")));
+        assert_eq!((&patch[1]["value"], &patch[8]["value"]), (&json!("AAAAtoken"), &json!("AAAAnext")));
+    }
+
+    #[test]
+    fn what_a_function_wrote_is_read_back() {
+        let stamp = Stamp { waiter: an_invocation(), ..a_stamp() };
+        assert_eq!(a_job().unstamped().stamped(&stamp).view().entry, Entry::Open(Box::new(stamp)));
+    }
+
+    #[test]
+    fn a_job_that_nobody_waits_for_is_settled_from_the_start() {
+        let stamp = Stamp { waiter: Waiter::Nobody, answer: Answer::WhenCreated, ttl: Some(5), ..a_stamp() };
+        let mut job = json!({"metadata": {}, "spec": {"ttlSecondsAfterFinished": 5}});
+        write(&stamp, &"g".parse().unwrap(), &mut job);
+        let Stamp { owner, spec_hash, .. } = stamp;
+        assert_eq!(read(&job["metadata"]), Entry::Settled { owner, spec_hash });
+        assert_eq!((&job["metadata"]["labels"], &job["spec"]["ttlSecondsAfterFinished"]), (&Value::Null, &json!(5)));
+    }
+
+    #[test]
+    fn a_job_passes_from_a_task_to_an_invocation_and_back() {
+        let (task, function) = (a_stamp(), Stamp { waiter: an_invocation(), ..a_stamp() });
+        for (before, after, test, gone) in [
+            (&task, &function, "task-token", ["task-token", "source"]),
+            (&function, &task, "invocation", ["invocation", "lease-until"]),
+        ] {
+            let patch = take_over(&a_job().unstamped().stamped(before).view(), after, &"g".parse().unwrap());
+            let operations = operations(&patch);
+            assert_eq!(operations[1], ("test", format!("/metadata/annotations/runjob~1{test}").as_str()));
+            let removed: Vec<_> =
+                operations.iter().filter(|(what, _)| *what == "remove").map(|(_, path)| *path).collect();
+            assert_eq!(removed, gone.map(|name| format!("/metadata/annotations/runjob~1{name}")));
+        }
+    }
+
+    #[test]
+    fn an_invocation_settles_only_what_is_its_own_and_keeps_the_job_for_a_retry() {
+        let stamp = Stamp { waiter: an_invocation(), ttl: Some(0), ..a_stamp() };
+        let patch = settle(&a_job().unstamped().stamped(&stamp).view(), &stamp, 130);
+        assert_eq!(operations(&patch)[1], ("test", "/metadata/annotations/runjob~1invocation"));
+        assert!(patch.to_string().contains(r#"{"op":"add","path":"/spec/ttlSecondsAfterFinished","value":130}"#));
     }
 
     #[test]

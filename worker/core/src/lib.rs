@@ -40,6 +40,7 @@ pub mod request;
 pub mod service_account;
 pub mod tempo;
 pub mod token;
+pub mod waiter;
 pub mod warning;
 mod yaml;
 

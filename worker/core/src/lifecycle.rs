@@ -103,15 +103,17 @@ pub fn step(view: &JobView, stamp: &Stamp, progress: &Progress, now: Moment) -> 
         Presence::Missing if progress.confirm_at > now => return Decision::Wait(Some(progress.confirm_at)),
         Presence::Missing => return Decision::Do(Effect::Confirm),
         Presence::Confirming => return Decision::Wait(None),
-        Presence::Gone if progress.token == TokenState::Gone => return Decision::Forget,
+        Presence::Gone if progress.token != TokenState::Alive => return Decision::Forget,
         // What was seen before it went still holds.
         Presence::Gone if view.phase.is_final() || stamp.answer == Answer::WhenCreated => {}
         // Its pods may still be on their way out.
         Presence::Gone => return captured_first(stamp, progress, Verdict::Deleted, now),
         Presence::Seen => {}
     }
-    if progress.token == TokenState::Gone {
-        return nobody_waits(view, stamp, progress, now);
+    match progress.token {
+        TokenState::Alive => {}
+        TokenState::Elsewhere { until } if until > now => return Decision::Wait(Some(until)),
+        TokenState::Elsewhere { .. } | TokenState::Gone => return nobody_waits(view, stamp, progress, now),
     }
     if stamp.answer == Answer::WhenCreated {
         return report(progress, Verdict::Created, now);
@@ -390,6 +392,24 @@ mod tests {
     }
 
     #[test]
+    fn the_job_that_a_function_waits_for_is_left_to_it_until_its_lease_ends() {
+        let lent = |until| Progress { token: TokenState::Elsewhere { until }, ..Progress::default() };
+        let later = Moment(NOW.0 * 2);
+        for job in [a_job(), failing(), a_job().complete(), a_job().failed("BackoffLimitExceeded"), a_job().deleting()]
+        {
+            assert_eq!(decide(&job, lent(later)), Decision::Wait(Some(later)));
+        }
+        assert_eq!(decide(&a_job(), lent(NOW)), Decision::Do(Effect::Delete));
+        assert_eq!(decide(&a_job().complete(), lent(NOW)), Decision::Do(Effect::Settle));
+        // Once it is really gone there is nobody to tell.
+        assert_eq!(
+            decide(&a_job(), Progress { presence: Presence::Missing, ..lent(later) }),
+            Decision::Do(Effect::Confirm)
+        );
+        assert_eq!(decide(&a_job(), Progress { presence: Presence::Gone, ..lent(later) }), Decision::Forget);
+    }
+
+    #[test]
     fn a_token_that_died_under_a_finished_job_was_answered_already() {
         let gone = Progress { token: TokenState::Gone, ..Progress::default() };
         assert_eq!(decide(&a_job().complete(), gone), Decision::Do(Effect::Settle));
@@ -587,7 +607,9 @@ mod tests {
             presence in prop_oneof![
                 Just(Presence::Seen), Just(Presence::Missing), Just(Presence::Confirming), Just(Presence::Gone)
             ],
-            token in prop_oneof![Just(TokenState::Alive), Just(TokenState::Gone)],
+            token in prop_oneof![
+                Just(TokenState::Alive), Just(TokenState::Gone), a_moment().prop_map(|until| TokenState::Elsewhere { until })
+            ],
             (capture, reply, settle, deletion) in (a_stage(), a_stage(), a_stage(), a_stage()),
             [kept_until, confirm_at] in [a_moment(), a_moment()],
             deleting_since in prop_oneof![Just(None), Just(Some(EARLIER)), Just(Some(NOW))],
@@ -652,6 +674,14 @@ mod tests {
             let progress = Progress { token: TokenState::Alive, ..progress };
             prop_assume!(progress.reply != Stage::Done);
             prop_assert_ne!(step(&view, &a_stamp(), &progress, NOW), Decision::Do(Effect::Delete));
+        }
+
+        #[test]
+        fn a_job_that_is_lent_is_never_deleted(view in any_job(), progress in a_progress()) {
+            let progress = Progress { token: TokenState::Elsewhere { until: Moment(NOW.0 * 2) }, ..progress };
+            prop_assume!(progress.reply != Stage::Done);
+            let decision = step(&view, &a_stamp(), &progress, NOW);
+            prop_assert!(matches!(decision, Decision::Wait(_) | Decision::Forget | Decision::Do(Effect::Confirm)), "{decision:?}");
         }
 
         #[test]

@@ -7,11 +7,14 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     answer::ApiAnswer,
-    budget::{ByteBudget, fair_shares, shortened},
+    budget::{ByteBudget, CAUSE_BUDGET, escaped_len, fair_shares, shortened},
     failure::{ErrorName, TaskFailure},
     log_options::LogFormat,
     logs::Logs,
 };
+
+/// What the payload of a function's error takes beside the message: `{"errorType":"…","errorMessage":"…"}` with a name of 256 characters.
+const ERROR_PAYLOAD: usize = 320;
 
 /// The longest message that a reduced Job keeps: 1 KiB.
 const SHORT_MESSAGE: usize = 1024;
@@ -98,6 +101,22 @@ pub fn of_cause(cause: &Value, budget: ByteBudget) -> String {
         return text;
     }
     json!({"message": "the cause takes more room than a cause has"}).to_string()
+}
+
+/// The longest cause whose text still fits once it is put, escaped, into another JSON: what Lambda makes of a function's error is the
+/// cause that Step Functions sees. `compose` gives a cause within a budget.
+pub fn nested(compose: impl Fn(ByteBudget) -> String) -> String {
+    let room = CAUSE_BUDGET.0.saturating_sub(ERROR_PAYLOAD);
+    let mut budget = ByteBudget(room);
+    loop {
+        let text = compose(budget);
+        let takes = escaped_len(&text);
+        // What does not shrink any more is the least that there is to say.
+        if takes <= room || budget.0 < SHORT_MESSAGE {
+            return text;
+        }
+        budget = ByteBudget((budget.0 * room / takes).min(budget.0 - SHORT_MESSAGE));
+    }
 }
 
 /// The first of these objects that fits together with its logs, each of them cut as far as need be.

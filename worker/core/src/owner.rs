@@ -6,7 +6,7 @@ use data_encoding::{BASE32_DNSSEC, HEXLOWER};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::{names::Group, token::TaskToken};
+use crate::{names::Group, token::TaskToken, waiter::InvocationId};
 
 /// The longest key, in characters. An execution's ARN, a state's name, a time and an index are a third of it.
 const MAX_KEY: usize = 1024;
@@ -31,6 +31,11 @@ impl OwnerKey {
     /// The owner that a task is.
     pub fn of_task(token: &TaskToken) -> Self {
         Self(sha256_hex([b"task\0".as_slice(), token.expose().as_bytes()]))
+    }
+
+    /// The owner that an invocation of a function is.
+    pub fn of_invocation(id: &InvocationId) -> Self {
+        Self(sha256_hex([b"invocation\0".as_slice(), id.as_str().as_bytes()]))
     }
 
     /// The owner that all tasks of a key are. Groups and namespaces do not know each other's keys.

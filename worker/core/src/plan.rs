@@ -1,18 +1,20 @@
 //! A plan: the very Job that will be created for a task. The same task always gives the same plan, so a create whose answer
 //! was lost can be repeated; tasks of one key give plans for one Job.
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
-    arn::ActivityArn,
+    arn::Source,
     job::JobView,
     ledger::{self, Entry, Options, OwnedBy, Stamp},
     lifecycle::outlives_its_task,
     manifest::metadata_mut,
     names::{Group, JobKey},
     owner::{OwnerKey, SpecHash},
-    request::RunJob,
+    request::{Answer, RunJob},
     token::TaskToken,
+    waiter::{InvocationId, Waiter},
 };
 
 /// The Job for a task.
@@ -50,18 +52,33 @@ pub enum Relation<'a> {
 
 impl Plan {
     /// Plans the Job for a task that came from `source` with `token`.
-    pub fn new(run: &RunJob, token: TaskToken, source: ActivityArn, group: &Group) -> Self {
+    pub fn new(run: &RunJob, token: TaskToken, source: Source, group: &Group) -> Self {
+        let owner = OwnerKey::of_task(&token);
+        Self::made(run, owner, Waiter::Task { token, source }, group)
+    }
+
+    /// Plans the Job for an invocation of a function that waits for it until then, or that only starts it.
+    pub fn for_invocation(run: &RunJob, id: InvocationId, until: Timestamp, group: &Group) -> Self {
+        let owner = OwnerKey::of_invocation(&id);
+        let waiter = match run.answer {
+            Answer::WhenFinished => Waiter::Invocation { id, until },
+            Answer::WhenCreated => Waiter::Nobody,
+        };
+        Self::made(run, owner, waiter, group)
+    }
+
+    /// `owner`: whose the Job is without a key.
+    fn made(run: &RunJob, owner: OwnerKey, waiter: Waiter, group: &Group) -> Self {
         let (owner, owned_by) = match &run.idempotency_key {
             Some(key) => (OwnerKey::of_key(key, group, &run.namespace), OwnedBy::Key),
-            None => (OwnerKey::of_task(&token), OwnedBy::Task),
+            None => (owner, OwnedBy::Task),
         };
         let manifest = &run.manifest;
         let key =
             JobKey { namespace: run.namespace.clone(), name: manifest.naming().resolve(&owner, manifest.index_room()) };
         let stamp = Stamp {
             answer: run.answer,
-            token,
-            source,
+            waiter,
             owner,
             spec_hash: SpecHash::of(manifest.value()),
             options: Options {
@@ -89,9 +106,11 @@ impl Plan {
         let is_same = is_owned && made_for.is_some_and(|(_, spec_hash)| *spec_hash == self.stamp.spec_hash);
         let is_of_key = is_owned && self.stamp.options.owned_by == OwnedBy::Key;
         match &found.entry {
-            Entry::Open(stamp) if is_same && stamp.token == self.stamp.token => Relation::Ours,
-            Entry::Settled { .. } if is_same && !is_of_key => Relation::OursAndSettled,
+            Entry::Open(stamp) if is_same && stamp.waiter == self.stamp.waiter => Relation::Ours,
+            Entry::Settled { .. } if is_same && !is_of_key && !self.is_only_started() => Relation::OursAndSettled,
             _ if found.deleting => Relation::Leaving,
+            // It is to exist, and it does, whoever waits for it.
+            _ if is_same && self.is_only_started() => Relation::Ours,
             _ if is_of_key && is_same => Relation::OfKey,
             _ if is_of_key => Relation::OtherSpec,
             Entry::Open(stamp) if self.succeeds(found, stamp) => Relation::Predecessor(stamp),
@@ -102,6 +121,11 @@ impl Plan {
     /// Whether this plan may take the place of another task's Job, once nobody waits for that task.
     fn succeeds(&self, found: &JobView, stamp: &Stamp) -> bool {
         stamp.owner != self.stamp.owner && self.is_of_group(found) && !outlives_its_task(found, stamp)
+    }
+
+    /// Whether nobody is going to wait for the Job.
+    fn is_only_started(&self) -> bool {
+        self.stamp.waiter == Waiter::Nobody
     }
 
     fn is_of_group(&self, job: &JobView) -> bool {
@@ -117,8 +141,12 @@ impl Plan {
     /// invisible to the watch, or unanswerable. The error says what is different.
     pub fn check_stamp(&self, created: &JobView) -> Result<(), String> {
         let labelled = self.is_of_group(created);
+        let made_for = created.entry.made_for();
         let difference = match &created.entry {
             Entry::Open(stamp) if **stamp == self.stamp && labelled => return Ok(()),
+            _ if self.is_only_started() && made_for == Some((&self.stamp.owner, &self.stamp.spec_hash)) => {
+                return Ok(());
+            }
             Entry::Open(_) if !labelled => "the label runjob/group is gone, or another".to_owned(),
             Entry::Open(_) | Entry::Settled { .. } => "an annotation runjob/… has another value".to_owned(),
             Entry::None => "the annotations runjob/… are gone".to_owned(),
@@ -250,6 +278,42 @@ mod tests {
         let taken = JobView::of(&job).unwrap();
         assert_eq!(next.relation(&taken), Relation::Ours);
         assert_eq!(next.check_stamp(&taken), Ok(()));
+    }
+
+    fn for_invocation(input: &Value, id: &str) -> Plan {
+        let Request::RunJob(run) = request::parse(&input.to_string(), Strictness::Strict).unwrap().request else {
+            panic!()
+        };
+        let (id, until) = (InvocationId::new(id).unwrap(), "2026-11-24T12:15:00Z".parse().unwrap());
+        Plan::for_invocation(&run, id, until, &"g".parse().unwrap())
+    }
+
+    #[test]
+    fn an_invocation_knows_its_own_job_and_those_of_its_key() {
+        let keyless = for_invocation(&input(&json!({})), "one");
+        assert_eq!(keyless.relation(&JobView::of(&created(&keyless)).unwrap()), Relation::Ours);
+        assert_ne!(keyless.key, for_invocation(&input(&json!({})), "two").key);
+        let (one, two) =
+            (for_invocation(&keyed("k", &json!({})), "one"), for_invocation(&keyed("k", &json!({})), "two"));
+        assert_eq!(one.key, two.key);
+        assert_eq!(two.relation(&JobView::of(&created(&one)).unwrap()), Relation::OfKey);
+        // A worker and a function of one group share their keys.
+        assert_eq!(plan(&keyed("k", &json!({})), "a").relation(&JobView::of(&created(&one)).unwrap()), Relation::OfKey);
+    }
+
+    #[test]
+    fn a_job_that_is_only_started_is_there_whoever_made_it() {
+        let mut input = keyed("k", &json!({}));
+        let awaited = JobView::of(&created(&plan(&input, "a"))).unwrap();
+        input["Action"] = json!("runJob");
+        let (one, two) = (for_invocation(&input, "one"), for_invocation(&input, "two"));
+        let found = JobView::of(&created(&one)).unwrap();
+        assert!(matches!(found.entry, Entry::Settled { .. }));
+        for job in [&found, &awaited] {
+            assert_eq!((two.relation(job), two.check_stamp(job)), (Relation::Ours, Ok(())));
+        }
+        assert_eq!(two.relation(&JobView { deleting: true, ..found }), Relation::Leaving);
+        assert!(two.check_stamp(&a_job().unstamped().view()).is_err());
     }
 
     #[test]

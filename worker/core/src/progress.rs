@@ -22,7 +22,7 @@ pub struct Progress {
     pub confirm_at: Moment,
     /// Since when a missing Job may not be asked for.
     pub forbidden_since: Option<Moment>,
-    /// Whether the task still waits.
+    /// Whether somebody still waits.
     pub token: TokenState,
     /// The pods and their logs.
     pub capture: Stage,
@@ -163,7 +163,7 @@ pub enum Confirmation {
     Undecided,
 }
 
-/// Whether the task still waits for the Job.
+/// Whether whoever waits for the Job still does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TokenState {
     /// As far as is known.
@@ -171,6 +171,11 @@ pub enum TokenState {
     Alive,
     /// A heartbeat was told that it does not.
     Gone,
+    /// An invocation of a function does, or has left its turn to the next attempt: until then the Job is nobody else's affair.
+    Elsewhere {
+        /// The end of its lease.
+        until: Moment,
+    },
 }
 
 /// How far one of the things to do is.

@@ -13,6 +13,7 @@ use crate::{
     manifest::Manifest,
     names::is_dns_label,
     owner::IdempotencyKey,
+    token::TaskToken,
 };
 
 /// What a task asks for.
@@ -27,8 +28,6 @@ pub enum Request {
 /// A request to run a Job.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunJob {
-    /// The cluster that the request names, if it does.
-    pub cluster: Option<String>,
     /// Where the Job is to live.
     pub namespace: String,
     /// The Job.
@@ -86,16 +85,31 @@ pub enum Strictness {
     Lenient,
 }
 
+/// The cluster that a request names, as natively. Which of it is heeded is a matter of who serves the request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Target {
+    /// `ClusterName`.
+    pub name: Option<String>,
+    /// `Endpoint`, a URL.
+    pub endpoint: Option<String>,
+    /// `CertificateAuthority`: PEM in base64.
+    pub certificate_authority: Option<String>,
+}
+
 /// A request, and the warnings about it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parsed {
     /// What the task asks for.
     pub request: Request,
+    /// The cluster that it is asked of.
+    pub target: Target,
+    /// The token of the task, if it stands in the request: a function's caller hands it over like that.
+    pub token: Option<TaskToken>,
     /// What was passed over ([`Strictness::Lenient`]).
     pub warnings: Vec<InvalidParameters>,
 }
 
-const KNOWN: [&str; 15] = [
+const KNOWN: [&str; 16] = [
     "Action",
     "CertificateAuthority",
     "ClusterName",
@@ -111,6 +125,7 @@ const KNOWN: [&str; 15] = [
     "Path",
     "QueryParameters",
     "RequestBody",
+    "TaskToken",
 ];
 const ONLY_RUN_JOB: [&str; 6] = ["IdempotencyKey", "Job", "LogOptions", "Namespace", "OnStuck", "OnTaskGone"];
 const ONLY_CALL: [&str; 5] = ["ContentType", "Method", "Path", "QueryParameters", "RequestBody"];
@@ -122,9 +137,13 @@ pub fn parse(input: &str, strictness: Strictness) -> Result<Parsed, InvalidParam
     let top = Fields::of("$", &value)?;
     let mut warnings = Vec::new();
     tolerate(top.unknown(&KNOWN), strictness, &mut warnings)?;
-    let cluster = top.string("ClusterName")?.map(ToOwned::to_owned);
-    top.string("CertificateAuthority")?;
-    top.string("Endpoint")?;
+    let text = |name: &str| Ok(top.string(name)?.map(ToOwned::to_owned));
+    let target = Target {
+        name: text("ClusterName")?,
+        endpoint: text("Endpoint")?,
+        certificate_authority: text("CertificateAuthority")?,
+    };
+    let token = task_token(&top)?;
     let request = match action(&top)? {
         Action::Run(answer) => {
             refuse_fields_of_the_other(&top, &ONLY_CALL, "no such field beside Job")?;
@@ -133,7 +152,6 @@ pub fn parse(input: &str, strictness: Strictness) -> Result<Parsed, InvalidParam
             let namespace = namespace(&top)?;
             let manifest = Manifest::parse(&top, namespace)?;
             Request::RunJob(Box::new(RunJob {
-                cluster,
                 namespace: manifest.namespace().to_owned(),
                 manifest,
                 answer,
@@ -145,19 +163,19 @@ pub fn parse(input: &str, strictness: Strictness) -> Result<Parsed, InvalidParam
         }
         Action::Call => {
             refuse_fields_of_the_other(&top, &ONLY_RUN_JOB, "no such field beside Method and Path")?;
-            Request::Call(Box::new(call::parse(&top, cluster)?))
+            Request::Call(Box::new(call::parse(&top)?))
         }
     };
-    Ok(Parsed { request, warnings })
+    Ok(Parsed { request, target, token, warnings })
 }
 
 /// An object with this one member is how `serde_json` hands a number on with all its digits: a user's would become a number.
 fn refuse_disguised_number(input: &str) -> Result<(), InvalidParameters> {
     const NUMBER: &str = "serde_json::private::Number";
-    match input.contains(NUMBER) {
-        true => Err(InvalidParameters::text("$", format!("{NUMBER:?}"), "an input without this reserved text")),
-        false => Ok(()),
+    if input.contains(NUMBER) {
+        return Err(InvalidParameters::text("$", format!("{NUMBER:?}"), "an input without this reserved text"));
     }
+    Ok(())
 }
 
 /// `serde_json` goes 127 levels deep, so that no input can exhaust the stack. Its name for that is a mystery to users.
@@ -227,6 +245,24 @@ fn on_stuck(top: &Fields<'_>) -> Result<OnStuck, InvalidParameters> {
         None | Some("fail") => Ok(OnStuck::Fail),
         Some("wait") => Ok(OnStuck::Wait),
         Some(_) => Err(top.refuse("OnStuck", "\"fail\" or \"wait\"")),
+    }
+}
+
+/// The token in an input that may be no request: whoever hands one over is answered with it, a bad request, too.
+pub fn token_in(input: &str) -> Option<TaskToken> {
+    let input: Value = serde_json::from_str(input).ok()?;
+    TaskToken::new(input.get("TaskToken")?.as_str()?).ok()
+}
+
+/// What was found is not shown: it is a credential, or next to one.
+fn task_token(top: &Fields<'_>) -> Result<Option<TaskToken>, InvalidParameters> {
+    let refused = |found: String| InvalidParameters::text("$.TaskToken", found, "a task token: $$.Task.Token");
+    match top.get("TaskToken") {
+        None => Ok(None),
+        Some(Value::String(text)) => {
+            TaskToken::new(text.as_str()).map(Some).map_err(|error| refused(error.to_string()))
+        }
+        Some(_) => Err(refused("something that is no string".to_owned())),
     }
 }
 

@@ -362,7 +362,7 @@ fn try_stamp(chance: &mut Chance, mut job: Value) {
     let Ok(view) = JobView::of(&job) else { return };
     match &view.entry {
         Entry::Open(stamp) => {
-            assert!(ledger::settle(&view, stamp).is_array());
+            assert!(ledger::settle(&view, stamp, 0).is_array());
             let user = ledger::user_view(job.clone(), stamp);
             assert!(user.pointer("/metadata/annotations/runjob~1task-token").is_none());
         }

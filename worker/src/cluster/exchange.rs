@@ -1,6 +1,6 @@
 //! One request, one answer: the way that every unary call takes.
 
-use std::{error::Error, time::Duration};
+use std::time::Duration;
 
 use http::{Method, Request, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -9,7 +9,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use runjob_core::{answer::ApiAnswer, warning};
 use serde_json::Value;
 
-use super::Cluster;
+use super::{Cluster, connection::is_connect, eks::NotSent};
 use crate::error_chain::{chain, sources};
 
 /// The longest that a request and the whole of its answer may take: the response header's time, and some for the body.
@@ -128,9 +128,8 @@ impl Cluster {
 }
 
 fn delivery(error: &kube::Error) -> Delivery {
-    use hyper_util::client::legacy::Error as ClientError;
-    let is_connect = |error: &(dyn Error + 'static)| error.downcast_ref().is_some_and(ClientError::is_connect);
-    if sources(error).any(is_connect) { Delivery::NotSent } else { Delivery::Unknown }
+    let not_sent = is_connect(error) || sources(error).any(NotSent::caused);
+    if not_sent { Delivery::NotSent } else { Delivery::Unknown }
 }
 
 /// Escapes a part of a path or query.

@@ -18,6 +18,7 @@ use tracing::debug;
 use super::{
     Cluster,
     exchange::{Ask, escape, message},
+    unauthenticated::Unauthenticated,
 };
 use crate::{error_chain::chain, retry::CALLS};
 
@@ -102,7 +103,7 @@ enum Once {
         error: String,
         cause: String,
     },
-    /// The API is away.
+    /// The API is away, or knows nobody at the moment.
     Away(String),
 }
 
@@ -117,10 +118,11 @@ impl Cluster {
     pub async fn log(&self, log: LogRequest<'_>) -> ContainerLog {
         let mut pauses = CALLS.pauses();
         let mut left = REPETITIONS;
+        let mut unauthenticated = Unauthenticated::default();
         // The pod may be gone before it can be read anew.
         let mut broken = None;
         loop {
-            match self.read_once(&log).await {
+            match self.read_once(&log, &mut unauthenticated).await {
                 Once::Read(text) => return ContainerLog::Read(text),
                 Once::BrokeOff(text) if left == 0 => return ContainerLog::Read(text),
                 Once::BrokeOff(text) => {
@@ -139,8 +141,11 @@ impl Cluster {
         }
     }
 
-    async fn read_once(&self, log: &LogRequest<'_>) -> Once {
+    async fn read_once(&self, log: &LogRequest<'_>, unauthenticated: &mut Unauthenticated) -> Once {
         match self.open(log).await {
+            Ok(response) if unauthenticated.may_pass(response.status().as_u16()) => {
+                Once::Away(format!("the server answered {}", response.status()))
+            }
             Ok(response) if response.status().is_success() => read(response.into_body(), log.limit, log.end).await,
             Ok(response) => {
                 let status = response.status().as_u16();
@@ -214,4 +219,45 @@ async fn refusal(response: Response<Body>) -> String {
         Err(_) => String::from_utf8_lossy(&bytes).into_owned(),
     };
     shortened(&text, MAX_CAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+    use runjob_core::refusal::AUTHENTICATION_PATIENCE;
+    use tokio::time::Instant;
+    use tower::{BoxError, service_fn};
+
+    use super::*;
+    use crate::clock::Clock;
+
+    /// The log of a container in a cluster that knows nobody for so long.
+    async fn a_log(unknown: Duration) -> ContainerLog {
+        let begun = Instant::now();
+        let service = service_fn(move |_: Request<Body>| async move {
+            let (status, body) = if begun.elapsed() < unknown { (401, "Unauthorized") } else { (200, "3.14\n") };
+            Ok::<_, BoxError>(Response::builder().status(status).body(Body::from(body.as_bytes().to_vec()))?)
+        });
+        let request = LogRequest {
+            namespace: "x",
+            pod: "p",
+            container: "c",
+            run: Run::Last,
+            parameters: &[],
+            end: LogEnd::Now,
+            limit: 1024,
+        };
+        Cluster::over(service, "", Clock::start()).log(request).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_log_waits_until_the_api_knows_somebody() {
+        assert!(matches!(a_log(Duration::from_mins(1)).await, ContainerLog::Read(_)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_log_does_not_wait_for_ever() {
+        let log = a_log(AUTHENTICATION_PATIENCE * 10).await;
+        assert!(matches!(&log, ContainerLog::Unreadable { error, .. } if error == "EKS.401"), "{log:?}");
+    }
 }

@@ -2,6 +2,7 @@
 //! Functions.
 
 mod connection;
+mod eks;
 mod events;
 mod exchange;
 mod jobs;
@@ -10,9 +11,14 @@ mod list;
 mod logs;
 mod pods;
 mod reachability;
+mod unauthenticated;
 mod watch;
 
 pub use connection::{Cluster, ConnectError};
+pub use eks::{
+    CertificateAuthority, Claim, DescribeError, Eks, EksCluster, EksError, EksName, Endpoint, LocateError, Location,
+    NotAnAuthority, NotAnEksName, NotAnEndpoint, NotTrusted,
+};
 pub use events::{EventKind, MAX_UNTOLD, keep_telling};
 pub use exchange::{Delivery, Exchanged, Unreachable};
 pub use jobs::{Fence, WriteError};

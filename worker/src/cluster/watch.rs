@@ -9,7 +9,7 @@ use runjob_core::{
     job::{JobView, NoJob},
     ledger::GROUP,
     lifecycle::stamp_of,
-    names::Group,
+    names::{Group, JobKey},
     request::Answer,
 };
 use serde::{Deserialize, Deserializer};
@@ -35,15 +35,23 @@ const MAX_FAILURES: u32 = 5;
 /// connection that is only half open is given up on.
 const STUCK: Duration = Duration::from_secs(RESPONSE_HEADER.as_secs() + WATCH_SECONDS as u64 + SILENCE.as_secs());
 
-/// What is watched: one namespace, or all of them.
+/// What is watched.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Scope(pub Option<String>);
+pub enum Scope {
+    /// The group's Jobs of all namespaces.
+    All,
+    /// Those of one.
+    Namespace(String),
+    /// One Job, by its name.
+    Job(JobKey),
+}
 
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Some(namespace) => write!(f, "the namespace {namespace}"),
-            None => f.write_str("all namespaces"),
+        match self {
+            Self::All => f.write_str("all namespaces"),
+            Self::Namespace(namespace) => write!(f, "the namespace {namespace}"),
+            Self::Job(key) => write!(f, "the Job {key}"),
         }
     }
 }
@@ -73,7 +81,13 @@ pub enum Watched {
 
 impl<'de> Deserialize<'de> for WatchedJob {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let object = Value::deserialize(deserializer)?;
+        Ok(Self::of(Value::deserialize(deserializer)?))
+    }
+}
+
+impl WatchedJob {
+    /// A Job as any answer of the API server has it.
+    pub fn of(object: Value) -> Self {
         let text = |name: &str| {
             let value = object.get("metadata").and_then(|metadata| metadata.get(name));
             value.and_then(Value::as_str).map(ToOwned::to_owned)
@@ -88,7 +102,7 @@ impl<'de> Deserialize<'de> for WatchedJob {
         let soon = view.as_ref().is_ok_and(|view| {
             view.phase.is_final() || stamp_of(view).is_some_and(|stamp| stamp.answer == Answer::WhenCreated)
         });
-        Ok(Self { metadata, view, object: soon.then(|| Arc::new(object)) })
+        Self { metadata, view, object: soon.then(|| Arc::new(object)) }
     }
 }
 
@@ -124,11 +138,15 @@ impl Resource for WatchedJob {
 /// Watches until nobody listens any more.
 pub async fn watch(cluster: Cluster, scope: Scope, group: Group, news: mpsc::Sender<Watched>, sign: Sign) {
     let client = signing(&cluster, &sign);
-    let api: Api<WatchedJob> = match &scope.0 {
-        Some(namespace) => Api::namespaced(client, namespace),
-        None => Api::all(client),
+    let mut config = watcher::Config::default().labels(&format!("{GROUP}={group}")).timeout(WATCH_SECONDS);
+    let api: Api<WatchedJob> = match &scope {
+        Scope::All => Api::all(client),
+        Scope::Namespace(namespace) => Api::namespaced(client, namespace),
+        Scope::Job(key) => {
+            config = config.fields(&format!("metadata.name={}", key.name));
+            Api::namespaced(client, &key.namespace)
+        }
     };
-    let config = watcher::Config::default().labels(&format!("{GROUP}={group}")).timeout(WATCH_SECONDS);
     let mut pauses = WATCH.pauses();
     loop {
         let mut stream = watcher::watcher(api.clone(), config.clone()).boxed();

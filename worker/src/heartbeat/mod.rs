@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use runjob_core::{arn::ActivityArn, lease::Role, progress::Moment, token::TaskToken};
+use runjob_core::{arn::Source, lease::Role, progress::Moment, token::TaskToken};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -69,9 +69,15 @@ pub enum Verdict {
 #[derive(Debug)]
 #[must_use = "the task is not heartbeated any more once this is dropped"]
 pub struct Hold {
+    signals: Signals,
+    held: Option<Held>,
+}
+
+/// What is to be released.
+#[derive(Debug)]
+struct Held {
     token: TaskToken,
     number: u64,
-    signals: Signals,
     commands: mpsc::UnboundedSender<Command>,
 }
 
@@ -93,11 +99,11 @@ pub struct Pace {
 
 #[derive(Debug)]
 enum Command {
-    Hold { token: TaskToken, source: ActivityArn, number: u64, signals: Signals },
+    Hold { token: TaskToken, source: Source, number: u64, signals: Signals },
     Release { token: TaskToken, number: u64 },
-    Follow { token: TaskToken, source: ActivityArn },
-    Ask { token: TaskToken, source: ActivityArn, question: Question },
-    Reconsider { token: TaskToken, source: ActivityArn },
+    Follow { token: TaskToken, source: Source },
+    Ask { token: TaskToken, source: Source, question: Question },
+    Reconsider { token: TaskToken, source: Source },
     Stop(TaskToken),
 }
 
@@ -121,20 +127,20 @@ impl Heartbeats {
     }
 
     /// Keeps a task alive that was polled just now.
-    pub fn hold(&self, token: &TaskToken, source: &ActivityArn) -> Hold {
+    pub fn hold(&self, token: &TaskToken, source: &Source) -> Hold {
         let (signals, number) = (Signals::default(), self.holds.fetch_add(1, Ordering::Relaxed));
         self.tell(Command::Hold { token: token.clone(), source: source.clone(), number, signals: signals.clone() });
-        Hold { token: token.clone(), number, signals, commands: self.commands.clone() }
+        Hold { signals, held: Some(Held { token: token.clone(), number, commands: self.commands.clone() }) }
     }
 
     /// Keeps a task alive whose Job is watched, as long as that is this worker's to do, until [`Heartbeats::stop`].
-    pub fn follow(&self, token: &TaskToken, source: &ActivityArn) {
+    pub fn follow(&self, token: &TaskToken, source: &Source) {
         self.tell(Command::Follow { token: token.clone(), source: source.clone() });
     }
 
     /// Asks whether somebody waits for a task, by a heartbeat of its own, whether the task is followed or not. If it is, the
     /// tracker is told what comes of it, as of any other heartbeat.
-    pub async fn ask(&self, token: &TaskToken, source: &ActivityArn) -> Verdict {
+    pub async fn ask(&self, token: &TaskToken, source: &Source) -> Verdict {
         let (question, verdict) = oneshot::channel();
         self.tell(Command::Ask { token: token.clone(), source: source.clone(), question });
         // The table dropped the question: the task was answered in the meantime.
@@ -142,7 +148,7 @@ impl Heartbeats {
     }
 
     /// Asks once more for a followed task that was found to be gone, as if it were alive. If it is not, the tracker is told so again.
-    pub fn reconsider(&self, token: &TaskToken, source: &ActivityArn) {
+    pub fn reconsider(&self, token: &TaskToken, source: &Source) {
         self.tell(Command::Reconsider { token: token.clone(), source: source.clone() });
     }
 
@@ -163,6 +169,11 @@ impl Heartbeats {
 }
 
 impl Hold {
+    /// On nothing: for whoever waits in this very process. It is never gone.
+    pub fn on_nothing() -> Self {
+        Self { signals: Signals::default(), held: None }
+    }
+
     /// Waits until the task is gone: answered, or not waiting any more.
     pub async fn gone(&self) {
         self.signals.gone.cancelled().await;
@@ -181,6 +192,8 @@ impl Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        let _ = self.commands.send(Command::Release { token: self.token.clone(), number: self.number });
+        if let Some(Held { token, number, commands }) = self.held.take() {
+            let _ = commands.send(Command::Release { token, number });
+        }
     }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use futures::FutureExt;
 use runjob_core::{
-    arn::ActivityArn, brake::Brake, lease::Role, owner::OwnerKey, progress::Moment, tempo::Tempo, token::TaskToken,
+    arn::Source, brake::Brake, lease::Role, owner::OwnerKey, progress::Moment, tempo::Tempo, token::TaskToken,
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -30,7 +30,7 @@ const AFTER_TROUBLE: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 struct Beat {
-    source: ActivityArn,
+    source: Source,
     state: State,
     /// LocalStack calls every token of a state without `HeartbeatSeconds` invalid, so this may never come.
     trust: Trust,
@@ -97,7 +97,7 @@ pub(super) struct Table {
 }
 
 impl Beat {
-    fn new(source: ActivityArn) -> Self {
+    fn new(source: Source) -> Self {
         Self {
             source,
             state: State::Resting,
@@ -249,14 +249,14 @@ impl Table {
     }
 
     /// A followed task that was found to be gone counts as alive until it was asked for once more.
-    fn reconsider(&mut self, token: &TaskToken, source: ActivityArn, death: Death) {
+    fn reconsider(&mut self, token: &TaskToken, source: Source, death: Death) {
         self.alive += usize::from(death.trust == Trust::Proven);
         let beat = Beat { trust: death.trust, followed: true, counted: true, ..Beat::new(source) };
         self.beats.insert(token.clone(), beat);
         self.plan(token, Duration::ZERO);
     }
 
-    fn follow(&mut self, token: TaskToken, source: ActivityArn) {
+    fn follow(&mut self, token: TaskToken, source: Source) {
         if let Some(death) = self.gone.get(&token) {
             self.lose(token, death.trust);
         } else if let Some(beat) = self.beats.get_mut(&token) {
@@ -271,7 +271,7 @@ impl Table {
         }
     }
 
-    fn ask(&mut self, token: &TaskToken, source: ActivityArn, question: Question) {
+    fn ask(&mut self, token: &TaskToken, source: Source, question: Question) {
         match self.gone.get(token).copied() {
             Some(death) if self.brake.doubts(death.at) => {
                 self.gone.remove(token);

@@ -1,25 +1,20 @@
-//! What the tasks that are being started may take of the memory: an input may have a megabyte, and an answer to a `call` sixteen.
-
-use tokio::sync::Semaphore;
+//! What the tasks that are being started may take of the memory: an input may have a megabyte.
 
 use crate::room::{Room, Taken};
 
 /// What the inputs of all tasks that were taken and are not handed over to the tracker may take together, in KiB: 32 MiB. Read and
 /// planned, an input takes several times its length. Beyond that no task is polled.
 const MAX_INPUTS: u32 = 32 * 1024;
-/// The most requests of `call` at a time: an answer may have megabytes before it is known to be too long for a result.
-const MAX_CALLS: usize = 32;
 
 /// What they take.
 #[derive(Debug)]
 pub struct Load {
     inputs: Room,
-    pub(super) calls: Semaphore,
 }
 
 impl Default for Load {
     fn default() -> Self {
-        Self { inputs: Room::of(MAX_INPUTS), calls: Semaphore::new(MAX_CALLS) }
+        Self { inputs: Room::of(MAX_INPUTS) }
     }
 }
 

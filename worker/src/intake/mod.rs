@@ -1,21 +1,12 @@
-//! From a poll to a Job: permit, poll, plan, create.
+//! From a poll to a Job: permit, poll, start; and to an answer, where no Job comes of it.
 //!
 //! ```text
-//! permit ─► poll ─► request ─► plan ─► POST Job ─► the tracker sees it on the watch
-//!                      │                 ├ refused: SendTaskFailure
-//!                      │                 ├ the name is taken: by the Job of its key? ─► PATCH it: the task's own
-//!                      │                 └ the name is taken: by a predecessor whose task is gone? ─► DELETE it, POST
-//!                      └ call ─► answer: SendTaskSuccess / SendTaskFailure
+//! permit ─► poll ─► starter ─► the tracker sees the Job on the watch
+//!                      └ refused, or a call: SendTaskSuccess / SendTaskFailure
 //! ```
 
-mod attach;
-mod call;
-mod line;
 mod load;
 mod panicked;
-mod patience;
-mod predecessor;
-mod start;
 
 use std::{
     panic::AssertUnwindSafe,
@@ -24,15 +15,14 @@ use std::{
 };
 
 use futures::FutureExt;
-pub use line::Line;
 use runjob_core::{
-    arn::ActivityArn,
+    arn::{ActivityArn, Source},
     failure::{ErrorName, TaskFailure},
+    invalid::InvalidParameters,
     names::Group,
     owner::OwnerKey,
     plan::Plan,
-    request::{self, Request, Strictness},
-    service_account::Allowed,
+    request::{self, Parsed, Request, Strictness},
     token::TaskToken,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -40,16 +30,14 @@ use tracing::{Instrument, Span, debug, error, field::Empty, info, info_span, war
 
 pub use self::load::Load;
 use crate::{
-    clock::Clock,
-    cluster::Cluster,
     heartbeat::{Heartbeats, Hold},
     liveness::Sign,
     metrics::{Metrics, Outcome},
     permits::{Permit, Permits},
     replies::Replies,
     retry::CALLS,
-    settings::Settings,
     sfn::{Clients, POLL_ATTEMPT, PolledTask, Reply, Trouble},
+    starter::{Admission, Started, Starter},
     tracker::Pulse,
 };
 
@@ -65,12 +53,18 @@ const STUCK: Duration = Duration::from_secs(2 * POLL_ATTEMPT.as_secs());
 pub struct Intake {
     /// Step Functions.
     pub clients: Clients,
-    /// Kubernetes.
-    pub cluster: Cluster,
+    /// Starts what they ask for.
+    pub starter: Starter,
     /// The group that created Jobs belong to.
     pub group: Group,
-    /// What the worker was told.
-    pub settings: Arc<Settings>,
+    /// Polls held open for each activity.
+    pub pollers: u16,
+    /// What becomes of fields that are not known.
+    pub strictness: Strictness,
+    /// The name of the cluster, if it has one.
+    pub cluster_name: Option<String>,
+    /// What requests may ask for.
+    pub admission: Admission,
     /// How many tasks may be taken.
     pub permits: Permits,
     /// What they take of the memory until they are started.
@@ -81,12 +75,8 @@ pub struct Intake {
     pub replies: Replies,
     /// What is counted.
     pub metrics: Arc<Metrics>,
-    /// The worker's clock.
-    pub clock: Clock,
     /// Knows when the first lists are complete.
     pub pulse: Arc<Pulse>,
-    /// Where tasks wait while the API is in trouble.
-    pub line: Line,
     /// The tasks that were taken and are not started yet.
     pub under_way: TaskTracker,
     /// No new poll starts once this is cancelled. Polls in flight are awaited: the service may already have assigned a task.
@@ -143,7 +133,7 @@ impl Intake {
         let ready = async {
             let permit = self.permits.acquire().await;
             self.load.room().await;
-            self.cluster.reachability().restored().await;
+            self.starter.cluster().reachability().restored().await;
             permit
         };
         // A permit and the drain may come at the same time; then the drain counts.
@@ -184,31 +174,34 @@ impl Intake {
             Request::Call(call) => {
                 // How long it takes is its own affair.
                 permit.give_way();
-                self.call(&call, hold).await
+                Some(match self.starter.call(&call, hold).await? {
+                    Ok(output) => Reply::Success { output },
+                    Err(failure) => self.replies.failure(&failure),
+                })
             }
             Request::RunJob(run) => {
-                let plan = Plan::new(&run, task.token.clone(), task.source.clone(), &self.group);
+                let plan = Plan::new(&run, task.token.clone(), (*task.source).clone(), &self.group);
                 let plan = planned.get_or_init(|| plan);
                 Span::current().record("job", plan.key.to_string());
-                match self.create(plan, hold, permit).await {
-                    start::Started::Created => {
+                match self.starter.create(plan, hold, permit).await {
+                    Started::Created(_) => {
                         info!("the Job is created");
                         self.metrics.created(Outcome::Succeeded);
                         self.hand_over(hold, permit).await;
                         None
                     }
-                    start::Started::Attached => {
+                    Started::Attached(_) => {
                         info!("the task is attached to the Job of its key");
                         self.metrics.created(Outcome::Attached);
                         self.hand_over(hold, permit).await;
                         None
                     }
-                    start::Started::Failed(failure) => {
+                    Started::Failed(failure) => {
                         info!(error = %failure.error, "the Job could not be created");
                         self.metrics.created(Outcome::Failed);
                         Some(self.replies.failure(&failure))
                     }
-                    start::Started::NobodyWaits => {
+                    Started::NobodyWaits => {
                         info!("the task ended before its Job was created");
                         self.metrics.created(Outcome::Gone);
                         None
@@ -220,28 +213,21 @@ impl Intake {
 
     /// Takes the input as a request that this worker may serve.
     fn request(&self, input: &str) -> Result<Request, TaskFailure> {
-        let strictness = if self.settings.lenient { Strictness::Lenient } else { Strictness::Strict };
-        let parsed = request::parse(input, strictness).map_err(|invalid| invalid.failure())?;
-        for warning in parsed.warnings.iter().take(MAX_WARNINGS) {
+        let parsed = request::parse(input, self.strictness).map_err(|invalid| invalid.failure())?;
+        let Parsed { request, target, token, warnings } = parsed;
+        if token.is_some() {
+            return Err(InvalidParameters::task_token_of_activity().failure());
+        }
+        for warning in warnings.iter().take(MAX_WARNINGS) {
             warn!(path = warning.path(), "a part of a task's input was passed over");
         }
-        let (cluster, namespace) = match &parsed.request {
-            Request::RunJob(run) => (&run.cluster, Some(run.namespace.as_str())),
-            Request::Call(call) => (&call.cluster, call.namespace()),
-        };
-        self.check_cluster(cluster.as_deref())?;
-        self.check_namespace(namespace)?;
-        if let Some(allowed) = Allowed::of(&self.settings.allow_service_accounts) {
-            match &parsed.request {
-                Request::RunJob(run) => allowed.check_job(run.manifest.value())?,
-                Request::Call(call) => allowed.check_call(call)?,
-            }
-        }
-        Ok(parsed.request)
+        self.check_cluster(target.name.as_deref())?;
+        self.admission.check(&request)?;
+        Ok(request)
     }
 
     fn check_cluster(&self, named: Option<&str>) -> Result<(), TaskFailure> {
-        match (&self.settings.cluster_name, named) {
+        match (&self.cluster_name, named) {
             (Some(own), Some(named)) if own != named => {
                 let message = format!("ClusterName is \"{named}\", and this worker serves \"{own}\"");
                 Err(TaskFailure::saying(ErrorName::ClusterNotAllowed, message))
@@ -257,18 +243,8 @@ impl Intake {
         }
     }
 
-    fn check_namespace(&self, namespace: Option<&str>) -> Result<(), TaskFailure> {
-        let served = &self.settings.namespaces;
-        if served.is_empty() || namespace.is_some_and(|namespace| served.iter().any(|own| own == namespace)) {
-            return Ok(());
-        }
-        let asked = namespace.map_or_else(|| "no namespace".to_owned(), |namespace| format!("\"{namespace}\""));
-        let message = format!("the request names {asked}, and this worker serves {}", served.join(", "));
-        Err(TaskFailure::saying(ErrorName::NamespaceNotAllowed, message))
-    }
-
     /// Answers a task, until Step Functions has taken the answer or nobody waits for it any more.
-    async fn answer(&self, source: &ActivityArn, token: &TaskToken, hold: &Hold, reply: Reply) {
+    async fn answer(&self, source: &Source, token: &TaskToken, hold: &Hold, reply: Reply) {
         // The hold goes with the task. If its Job exists all the same, the tracker finds out that nobody waits for it.
         tokio::select! {
             biased;

@@ -103,7 +103,7 @@ impl Intake {
         }
         let mut pauses = CALLS.pauses();
         loop {
-            let after = match self.cluster.get(&plan.key).await {
+            let after = match self.starter.cluster().get(&plan.key).await {
                 Ok(found) if found.answer.status == 404 => return Heir::Worker,
                 Ok(found) if found.answer.is_success() => {
                     let view = JobView::of(&found.answer.body);

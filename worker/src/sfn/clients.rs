@@ -1,7 +1,7 @@
 //! The SDK's clients and their time-outs.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -11,7 +11,7 @@ use std::{
 
 use aws_config::{Region, SdkConfig, retry::RetryConfig, stalled_stream_protection::StalledStreamProtectionConfig};
 use aws_sdk_sfn::{Client, config::timeout::TimeoutConfig};
-use runjob_core::arn::ActivityArn;
+use runjob_core::arn::{ActivityArn, Source};
 
 /// `GetActivityTask` is held for up to 60 s; the documentation asks for a client time-out of at least 65 s.
 pub(crate) const POLL_ATTEMPT: Duration = Duration::from_secs(75);
@@ -27,6 +27,8 @@ pub struct Clients {
 #[derive(Debug)]
 struct Inner {
     activities: Vec<ActivityArn>,
+    /// The accounts, with their regions, whose tokens are ours to use.
+    accounts: BTreeSet<(String, String)>,
     regions: BTreeMap<String, Pair>,
 }
 
@@ -49,14 +51,32 @@ pub enum Trouble {
 
 /// A token's activity is none of this worker's account and regions: it must not be touched.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("the activity {0} belongs to an account or region that this worker does not serve")]
-pub struct NoClient(ActivityArn);
+#[error("{0} belongs to an account or region that this worker does not serve")]
+pub struct NoClient(Source);
 
 impl Clients {
     /// Clients for the regions of `activities`, with credentials and endpoint from `config`.
     pub fn new(config: &SdkConfig, activities: &[ActivityArn]) -> Self {
-        let regions = activities.iter().map(|arn| (arn.region().to_owned(), Pair::new(config, arn.region())));
-        Self { inner: Arc::new(Inner { activities: activities.to_vec(), regions: regions.collect() }) }
+        Self::of(config, activities.to_vec(), activities.iter().map(|activity| &**activity))
+    }
+
+    /// Clients for what polls nothing: a function, whose tokens come with its invocations.
+    pub fn for_function(config: &SdkConfig, function: &Source) -> Self {
+        Self::of(config, Vec::new(), [function])
+    }
+
+    fn of<'a>(config: &SdkConfig, activities: Vec<ActivityArn>, sources: impl IntoIterator<Item = &'a Source>) -> Self {
+        let (mut accounts, mut regions) = (BTreeSet::new(), BTreeMap::new());
+        for source in sources {
+            accounts.insert((source.account().to_owned(), source.region().to_owned()));
+            regions.entry(source.region().to_owned()).or_insert_with(|| Pair::new(config, source.region()));
+        }
+        Self { inner: Arc::new(Inner { activities, accounts, regions }) }
+    }
+
+    /// The regions whose tokens are ours to use.
+    pub fn regions(&self) -> impl Iterator<Item = &str> {
+        self.inner.regions.keys().map(String::as_str)
     }
 
     /// The activities that this worker polls.
@@ -68,18 +88,18 @@ impl Clients {
         self.pair(activity).map(|pair| &pair.poll)
     }
 
-    pub(super) fn control(&self, source: &ActivityArn) -> Result<&Client, NoClient> {
+    pub(super) fn control(&self, source: &Source) -> Result<&Client, NoClient> {
         self.pair(source).map(|pair| &pair.control)
     }
 
     /// Whether a token of that activity is this worker's to use.
-    pub fn serve(&self, source: &ActivityArn) -> bool {
+    pub fn serve(&self, source: &Source) -> bool {
         self.pair(source).is_ok()
     }
 
     /// The service behind that activity's region has taken a token for its own: with a heartbeat, or an answer. A poll proves
     /// nothing: elsewhere there may be an activity of the same name.
-    pub(super) fn prove(&self, source: &ActivityArn) {
+    pub(super) fn prove(&self, source: &Source) {
         if let Ok(pair) = self.pair(source) {
             pair.proven.store(true, Ordering::Relaxed);
         }
@@ -87,7 +107,7 @@ impl Clients {
 
     /// Whether it ever has. If not, an invalid token says more about this process than about the task: it may have been led to a
     /// wrong account, region or endpoint.
-    pub fn is_proven(&self, source: &ActivityArn) -> bool {
+    pub fn is_proven(&self, source: &Source) -> bool {
         self.pair(source).is_ok_and(|pair| pair.proven.load(Ordering::Relaxed))
     }
 
@@ -110,10 +130,10 @@ impl Clients {
         failing.map(|(region, _)| region.as_str()).collect()
     }
 
-    fn pair(&self, arn: &ActivityArn) -> Result<&Pair, NoClient> {
-        let ours = |own: &ActivityArn| own.account() == arn.account() && own.region() == arn.region();
-        let known = self.inner.activities.iter().any(ours).then(|| self.inner.regions.get(arn.region())).flatten();
-        known.ok_or_else(|| NoClient(arn.clone()))
+    fn pair(&self, source: &Source) -> Result<&Pair, NoClient> {
+        let place = self.inner.accounts.contains(&(source.account().to_owned(), source.region().to_owned()));
+        let known = place.then(|| self.inner.regions.get(source.region())).flatten();
+        known.ok_or_else(|| NoClient(source.clone()))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Answering a task, and keeping it alive.
 
-use runjob_core::{arn::ActivityArn, token::TaskToken};
+use runjob_core::{arn::Source, token::TaskToken};
 
 use super::{Clients, SfnError};
 
@@ -35,7 +35,7 @@ impl std::fmt::Debug for Reply {
 
 impl Clients {
     /// Answers a task, once.
-    pub async fn reply(&self, source: &ActivityArn, token: &TaskToken, reply: &Reply) -> Result<(), SfnError> {
+    pub async fn reply(&self, source: &Source, token: &TaskToken, reply: &Reply) -> Result<(), SfnError> {
         let sent = self.send(source, token, reply).await;
         if sent.is_ok() {
             self.prove(source);
@@ -43,7 +43,7 @@ impl Clients {
         sent
     }
 
-    async fn send(&self, source: &ActivityArn, token: &TaskToken, reply: &Reply) -> Result<(), SfnError> {
+    async fn send(&self, source: &Source, token: &TaskToken, reply: &Reply) -> Result<(), SfnError> {
         let client = self.control(source)?;
         let failure = || client.send_task_failure().task_token(token.expose());
         match reply {
@@ -60,7 +60,7 @@ impl Clients {
     }
 
     /// Says that the task is still being worked on. The answer is the only way to learn that nobody waits any more.
-    pub async fn heartbeat(&self, source: &ActivityArn, token: &TaskToken) -> Result<(), SfnError> {
+    pub async fn heartbeat(&self, source: &Source, token: &TaskToken) -> Result<(), SfnError> {
         let request = self.control(source)?.send_task_heartbeat().task_token(token.expose());
         request.send().await.map_err(|error| SfnError::of(&error))?;
         self.prove(source);

@@ -142,7 +142,7 @@ impl Effects {
         };
         let listed = pods.len();
         // Not only once there is room for the logs: that may take as long as an outage.
-        let pods = foremost(pods, if capture.is_failing() { MAX_PODS } else { self.settings.max_log_pods });
+        let pods = foremost(pods, if capture.is_failing() { MAX_PODS } else { self.care.max_log_pods });
         let mut room = None;
         let logs = match extent {
             Extent::Pods => None,
@@ -247,7 +247,7 @@ impl Capture<'_> {
     fn chosen<'p>(&self, pods: &'p [PodView]) -> Vec<&'p PodView> {
         let mut chosen: Vec<&PodView> = pods.iter().collect();
         chosen.sort_by(|one, other| rank(one).cmp(&rank(other)));
-        chosen.truncate(self.effects.settings.max_log_pods);
+        chosen.truncate(self.effects.care.max_log_pods);
         chosen
     }
 

@@ -4,14 +4,14 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use runjob_core::{
     job::JobView,
-    ledger::{self, Entry, Stamp},
+    ledger::{self, Entry, OwnedBy, Stamp},
     lifecycle::{Effect, Extent, Verdict},
     names::Group,
     progress::{Confirmation, Moment, Stage},
-    token::TaskToken,
+    waiter::{InvocationId, Waiter},
 };
 use serde_json::Value;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -21,13 +21,13 @@ use super::{
     table::JobId,
 };
 use crate::{
+    clock::Clock,
     cluster::{Cluster, EventKind, Exchanged, Fence, WriteError},
     metrics::{self, Metrics},
     replies::{Delivery, Replies},
     retry::{CALLS, Pauses},
     room::Room,
-    settings::Settings,
-    sfn::Clients,
+    sfn::{Clients, Reply},
 };
 
 /// A write that the API server refuses (RBAC, admission) is not worth repeating sooner.
@@ -50,7 +50,10 @@ pub struct Effects {
     pub(super) cluster: Cluster,
     pub(super) replies: Replies,
     group: Group,
-    pub(super) settings: Arc<Settings>,
+    pub(super) care: Care,
+    /// `None`: this is a worker. Whoever acts for an invocation of a function hands its answer back.
+    returning: Option<Returning>,
+    clock: Clock,
     metrics: Arc<Metrics>,
     pub(super) log_permits: LogPermits,
     pub(super) room: Room,
@@ -58,6 +61,27 @@ pub struct Effects {
     /// By region.
     replying: BTreeMap<String, Semaphore>,
     writing: Semaphore,
+}
+
+/// How Jobs are looked after.
+#[derive(Debug, Clone, Copy)]
+pub struct Care {
+    /// The most pods of one Job whose logs are read.
+    pub max_log_pods: usize,
+    /// The longest that a Job may be stuck. `None`: by what is wrong.
+    pub stuck_grace: Option<Duration>,
+    /// How long a Job with a key is kept for the next attempt.
+    pub reattach_grace: Duration,
+    /// How long one of several workers acts without renewing its Lease.
+    pub lease_duration: Duration,
+}
+
+/// Whoever waits in this very process.
+pub struct Returning {
+    /// The invocation that does.
+    pub invocation: InvocationId,
+    /// Where its answer goes.
+    pub to: mpsc::UnboundedSender<Reply>,
 }
 
 /// An effect, with everything that it needs to know.
@@ -80,8 +104,8 @@ pub(super) enum WorkKind {
 /// What came of an effect.
 pub(super) struct Done {
     pub(super) id: JobId,
-    /// The task that it was begun for. Another may have taken the Job over since.
-    pub(super) token: TaskToken,
+    /// What it was begun for. Another task may have taken the Job over since.
+    pub(super) stamp: Arc<Stamp>,
     pub(super) outcome: Outcome,
 }
 
@@ -136,17 +160,19 @@ impl Effects {
         cluster: Cluster,
         replies: Replies,
         group: Group,
-        settings: Arc<Settings>,
+        care: Care,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let regions = clients.activities().iter().map(|activity| activity.region().to_owned());
-        let replying = regions.map(|region| (region, Semaphore::new(MAX_REPLIES))).collect();
+        let replying = clients.regions().map(|region| (region.to_owned(), Semaphore::new(MAX_REPLIES))).collect();
+        let clock = cluster.clock();
         Self {
             clients,
             cluster,
             replies,
             group,
-            settings,
+            care,
+            returning: None,
+            clock,
             metrics,
             log_permits: LogPermits::default(),
             room: Room::of(MAX_ROOM),
@@ -154,6 +180,17 @@ impl Effects {
             replying,
             writing: Semaphore::new(MAX_WRITES),
         }
+    }
+
+    /// For the one Job that an invocation waits for.
+    #[must_use]
+    pub fn returning(self, returning: Returning) -> Self {
+        Self { returning: Some(returning), ..self }
+    }
+
+    /// Whether it is this process that waits.
+    pub(super) fn waits_itself(&self, waiter: &Waiter) -> bool {
+        self.returning.as_ref().is_some_and(|returning| waiter.is_invocation(&returning.invocation))
     }
 
     pub(super) async fn carry_out(self: Arc<Self>, work: Work) -> Outcome {
@@ -168,22 +205,56 @@ impl Effects {
                 Outcome::Snapped(self.snapshot(&view, &stamp, extent, Arc::unwrap_or_clone(captured)).await)
             }
             WorkKind::Report { verdict, object, captured } => {
-                // Jobs of regions that this worker does not serve are not in its table. Closed only when the worker ends.
-                let _permit = match self.replying.get(stamp.source.region()) {
-                    Some(permits) => permits.acquire().await.ok(),
-                    None => None,
-                };
-                let reply = self.compose(&view, &stamp, verdict, object, &captured).await;
-                let delivery = self.replies.deliver(&stamp.source, &stamp.token, reply).await;
-                if delivery == Delivery::Refused {
-                    let message = "Step Functions takes no answer for the Job's task, not even that it failed: its state has to time out";
-                    self.cluster.tell(view, EventKind::Warning, "AnswerRefused", message);
-                }
-                Outcome::Replied(delivery)
+                Outcome::Replied(self.report(view, &stamp, verdict, object, &captured).await)
             }
             WorkKind::Settle => Outcome::Settled(self.settle(view, &stamp).await),
             WorkKind::Delete => Outcome::Deleted(self.delete(&view).await),
         }
+    }
+
+    /// Answers whoever waits for the Job.
+    async fn report(
+        &self,
+        view: JobView,
+        stamp: &Stamp,
+        verdict: Verdict,
+        object: Option<Arc<Value>>,
+        captured: &Captured,
+    ) -> Delivery {
+        match (&stamp.waiter, &self.returning) {
+            (Waiter::Task { token, source }, _) => {
+                // Jobs of regions that this worker does not serve are not in its table. Closed only when the worker ends.
+                let _permit = match self.replying.get(source.region()) {
+                    Some(permits) => permits.acquire().await.ok(),
+                    None => None,
+                };
+                let reply = self.compose(&view, stamp, verdict, object, captured).await;
+                let delivery = self.replies.deliver(source, token, reply).await;
+                if delivery == Delivery::Refused {
+                    let message = "Step Functions takes no answer for the Job's task, not even that it failed: its state has to time out";
+                    self.cluster.tell(view, EventKind::Warning, "AnswerRefused", message);
+                }
+                delivery
+            }
+            (Waiter::Invocation { id, .. }, Some(returning)) if *id == returning.invocation => {
+                let reply = self.compose(&view, stamp, verdict, object, captured).await;
+                // Whoever does not listen any more has come to the end of its time.
+                let _ = returning.to.send(reply);
+                Delivery::Accepted
+            }
+            (Waiter::Invocation { .. } | Waiter::Nobody, _) => Delivery::NotOurs,
+        }
+    }
+
+    /// How long a Job that is settled now has to stay after its end, whatever its TTL. An invocation settles before it returns, and may
+    /// be killed in between: the next attempt with its key then delivers the result again.
+    fn least_ttl(&self, view: &JobView, stamp: &Stamp) -> u64 {
+        if self.returning.is_none() || stamp.options.owned_by != OwnedBy::Key {
+            return 0;
+        }
+        let since_its_end = view.finished.map(|finished| self.clock.wall().duration_since(finished).as_secs());
+        let since_its_end = since_its_end.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or_default();
+        since_its_end + self.care.reattach_grace.as_secs()
     }
 
     /// Asks something of the API server when it is its turn, and not while the API is known to be away.
@@ -205,7 +276,7 @@ impl Effects {
         match &found.entry {
             Entry::Settled { .. } => Outcome::ConfirmedSettled,
             // Another task has adopted it.
-            Entry::Open(own) if own.token != stamp.token => Outcome::ConfirmedSettled,
+            Entry::Open(own) if own.waiter != stamp.waiter => Outcome::ConfirmedSettled,
             _ if found.group.as_deref() != Some(self.group.as_str()) => {
                 warn!("the Job has lost its label; it is put back");
                 match self.in_turn(self.cluster.patch(&found.key, &ledger::relabel(&found, &self.group))).await {
@@ -229,7 +300,10 @@ impl Effects {
     async fn settle(&self, mut view: JobView, stamp: &Stamp) -> Later {
         let mut pauses = CALLS.pauses();
         for _ in 0..SETTLE_ATTEMPTS {
-            match self.in_turn(self.cluster.patch(&view.key, &ledger::settle(&view, stamp))).await {
+            match self
+                .in_turn(self.cluster.patch(&view.key, &ledger::settle(&view, stamp, self.least_ttl(&view, stamp))))
+                .await
+            {
                 Ok(()) => {
                     self.metrics.settled(metrics::Outcome::Succeeded);
                     return Later::Never;
@@ -241,7 +315,7 @@ impl Effects {
                         return Later::After(AFTER_REFUSAL);
                     }
                     Found::There(found, _) => match &found.entry {
-                        Entry::Open(own) if own.token == stamp.token => view = *found,
+                        Entry::Open(own) if own.waiter == stamp.waiter => view = *found,
                         _ => return Later::Never,
                     },
                 },

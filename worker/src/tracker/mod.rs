@@ -27,9 +27,10 @@ use runjob_core::{
     diagnosis::Diagnosis,
     job::JobView,
     lease::Role,
-    ledger::Entry as LedgerEntry,
+    ledger::{Entry as LedgerEntry, Stamp},
     lifecycle::{Decision, Effect},
     progress::{Moment, Panics, Presence, Stage, TokenState},
+    waiter::Waiter,
 };
 use tokio::{
     sync::{Semaphore, mpsc},
@@ -39,7 +40,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, error, info, info_span, warn};
 
-pub use effects::Effects;
+pub use effects::{Care, Effects, Returning};
 use effects::{Done, Outcome};
 pub use pulse::Pulse;
 use table::{Entry, JobId, Keep, MAX_HELD_OBJECTS, Table};
@@ -126,32 +127,51 @@ impl Tracker {
         mut lost: mpsc::UnboundedReceiver<Lost>,
         stop: CancellationToken,
     ) {
-        loop {
+        while !stop.is_cancelled() {
             self.pulse.tick();
             self.tell_idle();
-            let tick = Instant::now() + TICK;
-            let wake = self.table.next_wake().map_or(tick, |moment| self.clock.instant(moment).min(tick));
-            // Each is short, and none comes of the others without end: what comes first starves nobody.
             tokio::select! {
                 biased;
-                () = stop.cancelled() => break,
-                Ok(()) = self.mandate.role.changed() => self.role_changed(),
-                Some(Ok(done)) = self.running.join_next() => self.done(done),
-                Some(Lost { token, trust }) = lost.recv() => {
-                    if let Some(id) = self.table.by_token(&token) {
-                        let keep = self.keep();
-                        self.update(&id, |entry| entry.lost(trust, keep));
-                    }
-                }
-                Some(news) = watched.recv() => self.watched(news),
-                () = tokio::time::sleep_until(wake) => {
-                    for id in self.table.due(self.clock.now()) {
-                        self.step(&id);
-                    }
-                }
+                () = stop.cancelled() => {}
+                () = self.turn(&mut watched, &mut lost) => {}
             }
         }
         self.drain(watched).await;
+    }
+
+    /// Looks after the one Job that an invocation waits for, until nothing is left to be done for it: `job` is it as it was created or
+    /// taken over, `watched` what comes of it.
+    pub async fn serve(mut self, job: WatchedJob, scope: Scope, mut watched: mpsc::Receiver<Watched>) {
+        // Nobody heartbeats for an invocation.
+        let (_nobody, mut lost) = mpsc::unbounded_channel();
+        self.applied(&scope, job);
+        while !self.table.has_served() {
+            self.turn(&mut watched, &mut lost).await;
+        }
+    }
+
+    /// Waits for the next message, and takes it in.
+    async fn turn(&mut self, watched: &mut mpsc::Receiver<Watched>, lost: &mut mpsc::UnboundedReceiver<Lost>) {
+        let tick = Instant::now() + TICK;
+        let wake = self.table.next_wake().map_or(tick, |moment| self.clock.instant(moment).min(tick));
+        // Each is short, and none comes of the others without end: what comes first starves nobody.
+        tokio::select! {
+            biased;
+            Ok(()) = self.mandate.role.changed() => self.role_changed(),
+            Some(Ok(done)) = self.running.join_next() => self.done(done),
+            Some(Lost { token, trust }) = lost.recv() => {
+                if let Some(id) = self.table.by_token(&token) {
+                    let keep = self.keep();
+                    self.update(&id, |entry| entry.lost(trust, keep));
+                }
+            }
+            Some(news) = watched.recv() => self.watched(news),
+            () = tokio::time::sleep_until(wake) => {
+                for id in self.table.due(self.clock.now()) {
+                    self.step(&id);
+                }
+            }
+        }
     }
 
     async fn drain(mut self, mut watched: mpsc::Receiver<Watched>) {
@@ -249,7 +269,7 @@ impl Tracker {
         let seen = (scope.clone(), self.listings.get(scope).copied().unwrap_or_default());
         // A stamp that was damaged since is no reason to let go of the task: it stands in the table.
         let known = self.table.get_mut(&id).filter(|entry| match &view.entry {
-            LedgerEntry::Open(stamp) => stamp.token == entry.stamp.token,
+            LedgerEntry::Open(stamp) => stamp.waiter == entry.stamp.waiter,
             LedgerEntry::None | LedgerEntry::Settled { .. } | LedgerEntry::Unreadable(_) => true,
         });
         if let Some(entry) = known {
@@ -258,7 +278,7 @@ impl Tracker {
             entry.observe(view, job.object, &self.holds, self.clock);
         } else {
             let stamp = match &view.entry {
-                LedgerEntry::Open(stamp) if self.effects.clients.serve(&stamp.source) => Arc::new((**stamp).clone()),
+                LedgerEntry::Open(stamp) if self.serves(&stamp.waiter) => Arc::new((**stamp).clone()),
                 trouble => {
                     let is_trouble = matches!(trouble, LedgerEntry::Open(_) | LedgerEntry::Unreadable(_));
                     // A task that this worker does not serve may have taken over one of its Jobs.
@@ -270,15 +290,39 @@ impl Tracker {
                 }
             };
             self.untouchable.remove(&id);
-            self.heartbeats.follow(&stamp.token, &stamp.source);
-            let mut entry = Entry::new(stamp, view.clone(), seen, self.effects.settings.stuck_grace);
+            if let Some((token, source)) = stamp.waiter.task() {
+                self.heartbeats.follow(token, source);
+            }
+            let token = self.token_state(&stamp.waiter);
+            let mut entry = Entry::new(stamp, view.clone(), seen, self.effects.care.stuck_grace);
+            entry.progress.token = token;
             entry.observe(view, job.object, &self.holds, self.clock);
             if let Some(replaced) = self.table.insert(&id, entry) {
-                self.heartbeats.stop(&replaced.stamp.token);
+                self.stop_beats(&replaced.stamp);
             }
             self.count();
         }
         self.step(&id);
+    }
+
+    fn serves(&self, waiter: &Waiter) -> bool {
+        waiter.task().is_none_or(|(_, source)| self.effects.clients.serve(source))
+    }
+
+    /// What is known of whoever waits for a Job when it is seen first.
+    fn token_state(&self, waiter: &Waiter) -> TokenState {
+        match waiter {
+            Waiter::Task { .. } => TokenState::Alive,
+            waiter if self.effects.waits_itself(waiter) => TokenState::Alive,
+            Waiter::Invocation { until, .. } => TokenState::Elsewhere { until: self.clock.moment(*until) },
+            Waiter::Nobody => TokenState::Gone,
+        }
+    }
+
+    fn stop_beats(&self, stamp: &Stamp) {
+        if let Some((token, _)) = stamp.waiter.task() {
+            self.heartbeats.stop(token);
+        }
     }
 
     /// Notes a Job that nobody here may touch. It is told of once, by the worker that acts.
@@ -304,8 +348,9 @@ impl Tracker {
                 ("UnreadableStamp", format!("{error}: the Job is left alone, and its task is not answered"))
             }
             LedgerEntry::Open(stamp) => {
+                let Some((_, source)) = stamp.waiter.task() else { return };
                 self.metrics.foreign_jobs.inc();
-                let (account, region) = (stamp.source.account(), stamp.source.region());
+                let (account, region) = (source.account(), source.region());
                 let message = format!(
                     "its task is of the account {account} in {region}, which this worker does not serve: the Job is left alone"
                 );
@@ -345,20 +390,20 @@ impl Tracker {
             }
             // Whatever ends a task that was not answered takes it from whoever may wait for it.
             Decision::Do(effect @ (Effect::Delete | Effect::Settle)) if entry.progress.reply != Stage::Done => {
-                match self.heartbeats.deletions_stopped(now) {
-                    Some(until) => {
+                match (self.heartbeats.deletions_stopped(now), entry.stamp.waiter.task()) {
+                    (Some(until), Some(_)) => {
                         entry.doubted = true;
                         self.table.wake_at(id, until);
                         return;
                     }
-                    None if entry.doubted => {
+                    (None, Some((token, source))) if entry.doubted => {
                         // Is it really gone? Until that is known it counts as alive.
                         entry.doubted = false;
                         entry.progress.token = TokenState::Alive;
-                        self.heartbeats.reconsider(&entry.stamp.token, &entry.stamp.source);
+                        self.heartbeats.reconsider(token, source);
                         return;
                     }
-                    None => effect,
+                    _ => effect,
                 }
             }
             Decision::Do(effect) => effect,
@@ -366,7 +411,7 @@ impl Tracker {
         entry.begin(&effect);
         let work = self.effects.clone().carry_out(entry.work(&effect));
         let span = info_span!("job", job = %entry.view.key, owner = entry.stamp.owner.short());
-        let (id, token, metrics) = (id.clone(), entry.stamp.token.clone(), self.metrics.clone());
+        let (id, stamp, metrics) = (id.clone(), entry.stamp.clone(), self.metrics.clone());
         let guarded = async move {
             // One Job's bad luck must not become everybody's.
             let outcome = AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| {
@@ -374,7 +419,7 @@ impl Tracker {
                 metrics.panics.inc();
                 Outcome::Panicked(effect)
             });
-            Done { id, token, outcome }
+            Done { id, stamp, outcome }
         };
         self.running.spawn(guarded.instrument(span));
     }
@@ -388,7 +433,7 @@ impl Tracker {
         }
         // The worker that acts has seen it go as well, and has had its time to find out why.
         let now = self.clock.now();
-        let forgotten_at = Moment(entry.missing_since(now).0 + self.effects.settings.lease_duration * KEPT_LEASES);
+        let forgotten_at = Moment(entry.missing_since(now).0 + self.effects.care.lease_duration * KEPT_LEASES);
         if forgotten_at <= now {
             self.forget(id);
         } else {
@@ -397,10 +442,10 @@ impl Tracker {
     }
 
     fn done(&mut self, done: Done) {
-        let Done { id, token, outcome } = done;
+        let Done { id, stamp, outcome } = done;
         let (now, keep) = (self.clock.now(), self.keep());
         // What was done for a task is no progress of the one that has taken its Job over since.
-        let Some(entry) = self.table.get_mut(&id).filter(|entry| entry.stamp.token == token) else { return };
+        let Some(entry) = self.table.get_mut(&id).filter(|entry| entry.stamp.waiter == stamp.waiter) else { return };
         match outcome {
             Outcome::Captured(captured) => entry.has_captured(captured),
             Outcome::Looked(None) => entry.pending(|pending| pending.not_seen(now)),
@@ -414,7 +459,7 @@ impl Tracker {
             Outcome::Replied(delivery) => {
                 entry.replied(delivery, keep, &self.metrics);
                 if entry.progress.reply == Stage::Done {
-                    self.heartbeats.stop(&token);
+                    self.stop_beats(&stamp);
                 }
             }
             Outcome::Settled(stage) => entry.progress.settle = stage.from(now),
@@ -429,7 +474,7 @@ impl Tracker {
                 if entry.progress.panics == Panics::TooMany {
                     error!(job = %entry.view.key, "the Job is left alone: what is done for it panics again and again");
                     // Nobody here answers the task any more: without heartbeats its state can find that out.
-                    self.heartbeats.stop(&token);
+                    self.stop_beats(&stamp);
                 }
             }
         }
@@ -447,14 +492,14 @@ impl Tracker {
     fn forget(&mut self, id: &JobId) {
         if let Some(entry) = self.table.remove(id) {
             debug!(job = %entry.view.key, "the Job has left the table");
-            self.heartbeats.stop(&entry.stamp.token);
+            self.stop_beats(&entry.stamp);
             self.count();
         }
     }
 
     /// How long Jobs are kept whose task is gone from now on.
     fn keep(&self) -> Keep {
-        Keep { now: self.clock.now(), reattach: self.effects.settings.reattach_grace }
+        Keep { now: self.clock.now(), reattach: self.effects.care.reattach_grace }
     }
 
     fn count(&self) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use runjob_core::{
-    budget::{CAUSE_BUDGET, OUTPUT_BUDGET},
+    budget::OUTPUT_BUDGET,
     diagnosis::{
         Diagnosis,
         failed::{self, Failure},
@@ -62,8 +62,8 @@ impl Effects {
                 captured.stuck.clone().unwrap_or_else(|| Diagnosis::of_unknown(&view.key.to_string()))
             }
         };
-        let cause = output::of_failure(&diagnosis.to_json(), &job, reported, CAUSE_BUDGET);
-        self.replies.failure_with_cause(ErrorName::Job(diagnosis.code), cause)
+        let (name, diagnosis) = (ErrorName::Job(diagnosis.code), diagnosis.to_json());
+        self.replies.failure_with_cause(name, |budget| output::of_failure(&diagnosis, &job, reported, budget))
     }
 
     /// The Job itself, read once more because it was not kept.

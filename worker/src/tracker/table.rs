@@ -254,6 +254,15 @@ impl Entry {
         }
     }
 
+    /// Whether nothing is left to be done for an invocation that waits for the Job: it has its answer, and the Job is settled, or
+    /// deleted, or will not be for a while; or another invocation has it now.
+    pub(super) fn has_served(&self) -> bool {
+        let Progress { token, reply, settle, deletion, .. } = &self.progress;
+        let is_begun = |stage: &Stage| matches!(stage, Stage::Again(_) | Stage::Done);
+        matches!(token, TokenState::Elsewhere { .. })
+            || (*reply == Stage::Done && (is_begun(settle) || is_begun(deletion)))
+    }
+
     /// An effect has panicked.
     pub(super) fn panicked(&mut self, effect: &Effect, now: Moment) {
         if self.progress.panicked(effect, now, Moment(now.0 + AFTER_PANIC)) == CaptureAfterPanic::Lost {
@@ -299,17 +308,26 @@ impl Table {
         self.entries.values().any(|entry| entry.progress.capture != Stage::Open && waiting(&entry.progress))
     }
 
+    /// Whether nothing is left to be done for the invocation that waits.
+    pub(super) fn has_served(&self) -> bool {
+        self.entries.values().all(Entry::has_served)
+    }
+
     /// Gives the entry that this one replaces.
     pub(super) fn insert(&mut self, id: &JobId, entry: Entry) -> Option<Entry> {
         let replaced = self.remove(id);
-        self.tokens.insert(entry.stamp.token.clone(), id.clone());
+        if let Some((token, _)) = entry.stamp.waiter.task() {
+            self.tokens.insert(token.clone(), id.clone());
+        }
         self.entries.insert(id.clone(), entry);
         replaced
     }
 
     pub(super) fn remove(&mut self, id: &JobId) -> Option<Entry> {
         let entry = self.entries.remove(id)?;
-        self.tokens.remove(&entry.stamp.token);
+        if let Some((token, _)) = entry.stamp.waiter.task() {
+            self.tokens.remove(token);
+        }
         self.unplan(id, entry.wake);
         Some(entry)
     }
@@ -369,7 +387,7 @@ mod tests {
         let metadata = json!({"namespace": "default", "name": "x", "uid": "u", "resourceVersion": "7", "annotations": annotations});
         let view = JobView::of(&json!({ "metadata": metadata })).unwrap();
         let stamp = Arc::new(stamp_of(&view).unwrap().clone());
-        (JobId::of(&view), Entry::new(stamp, view, (Scope(None), 0), None))
+        (JobId::of(&view), Entry::new(stamp, view, (Scope::All, 0), None))
     }
 
     fn at(seconds: u64) -> Moment {

@@ -14,7 +14,7 @@ const OPEN: usize = 1024;
 
 /// The line. Clones are the same line.
 #[derive(Debug, Clone)]
-pub struct Line(Arc<Inner>);
+pub(super) struct Line(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {

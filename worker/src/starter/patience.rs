@@ -1,20 +1,20 @@
-//! How long trouble may last: each kind of it for its own time, all of it together for a quarter of an hour.
+//! How long trouble may last: each kind of it for its own time, all of it together for a quarter of an hour, or as long as a function has.
 
 use std::time::Duration;
 
-use runjob_core::refusal::PATIENCE;
 use tokio::time::Instant;
 
 /// The clocks of one series of attempts.
 #[derive(Debug)]
 pub(super) struct Patience {
-    since: Instant,
+    end: Instant,
     kind: Option<(Duration, Instant)>,
 }
 
 impl Patience {
-    pub(super) fn new() -> Self {
-        Self { since: Instant::now(), kind: None }
+    /// `limit`: for all of it together.
+    pub(super) fn new(limit: Duration) -> Self {
+        Self { end: Instant::now() + limit, kind: None }
     }
 
     /// Whether the patience with this kind of trouble lasts beyond the next pause. Trouble of another kind begins a clock of its
@@ -30,7 +30,7 @@ impl Patience {
 
     /// When all patience ends.
     pub(super) fn all(&self) -> Instant {
-        self.since + PATIENCE
+        self.end
     }
 }
 
@@ -38,13 +38,15 @@ impl Patience {
 mod tests {
     use runjob_core::refusal::AUTHENTICATION_PATIENCE;
 
+    use runjob_core::refusal::PATIENCE;
+
     use super::*;
 
     const PAUSE: Duration = Duration::from_secs(1);
 
     #[tokio::test(start_paused = true)]
     async fn another_kind_of_trouble_has_a_clock_of_its_own() {
-        let mut patience = Patience::new();
+        let mut patience = Patience::new(PATIENCE);
         assert!(patience.lasts(PATIENCE, PAUSE));
         tokio::time::advance(AUTHENTICATION_PATIENCE * 2).await;
         assert!(patience.lasts(AUTHENTICATION_PATIENCE, PAUSE));
@@ -54,7 +56,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn all_trouble_together_has_an_end() {
-        let mut patience = Patience::new();
+        let mut patience = Patience::new(PATIENCE);
         tokio::time::advance(PATIENCE).await;
         assert!(!patience.lasts(AUTHENTICATION_PATIENCE, PAUSE));
     }

@@ -6,19 +6,15 @@ use runjob_core::{
     attach::Conflict,
     failure::{ErrorName, TaskFailure},
     job::JobView,
+    ledger::Stamp,
     plan::{Plan, Relation},
     refusal::{PATIENCE, Refusal, meets_everybody},
 };
+use serde_json::Value;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::warn;
 
-use super::{
-    Intake,
-    attach::verify_taken_over,
-    line::Place,
-    patience::Patience,
-    predecessor::{Predecessor, Succession},
-};
+use super::{Starter, attach::verify_taken_over, line::Place, patience::Patience, predecessor::Succession};
 use crate::{
     cluster::{Delivery, EventKind, Exchanged, Fence, Unreachable, WriteError},
     heartbeat::{Hold, Verdict},
@@ -31,11 +27,11 @@ use crate::{
 const GOING_PATIENCE: Duration = Duration::from_mins(2);
 
 /// What came of it.
-pub(super) enum Started {
-    /// The Job exists, stamped. The tracker goes on.
-    Created,
+pub enum Started {
+    /// The Job exists, stamped. The tracker goes on. `None`: it has it already.
+    Created(Option<Box<Value>>),
     /// The Job of the task's key existed already, and is the task's own now. The tracker goes on.
-    Attached,
+    Attached(Box<Value>),
     /// It does not, and the task is to fail.
     Failed(TaskFailure),
     /// It does not, or its task is answered already.
@@ -82,11 +78,12 @@ pub(super) enum Existence {
     TakenOver,
 }
 
-impl Intake {
-    /// Creates the Job. A request whose answer is lost is looked up before it is repeated; a 409 is looked into.
-    pub(super) async fn create(&self, plan: &Plan, hold: &Hold, permit: &mut Permit) -> Started {
+impl Starter {
+    /// Creates the planned Job. `hold` is on the task that waits for it; `permit` gives way where nobody else has to wait for this one. A
+    /// request whose answer is lost is looked up before it is repeated; a 409 is looked into.
+    pub async fn create(&self, plan: &Plan, hold: &Hold, permit: &mut Permit) -> Started {
         let mut pauses = CALLS.pauses();
-        let mut patience = Patience::new();
+        let mut patience = Patience::new(self.patience);
         let mut existence = Existence::Impossible;
         let (mut place, mut not_before) = (None, Instant::now());
         loop {
@@ -104,7 +101,7 @@ impl Intake {
             let taken = tokio::select! {
                 biased;
                 // The watch shows it: it was created.
-                () = hold.followed() => return Started::Created,
+                () = hold.followed() => return Started::Created(None),
                 () = hold.gone() => return Started::NobodyWaits,
                 taken = turn => taken,
             };
@@ -147,7 +144,7 @@ impl Intake {
             Err(unreachable) => return self.later(&unreachable, Existence::Created),
         };
         match Refusal::of(&exchanged.answer) {
-            None => self.verify(plan, &exchanged).await,
+            None => self.verify(plan, exchanged).await,
             Some(Refusal::NameTaken) => self.look_into(plan, existence, exchanged.answer.failure(), hold).await,
             Some(refusal) => refused(refusal, &exchanged),
         }
@@ -159,7 +156,7 @@ impl Intake {
             Found::Decided(attempt) => return attempt,
             Found::OfKey(found) => return self.attach(plan, &found, conflict, hold).await,
             Found::Foreign => Succession::Refused,
-            Found::Predecessor(predecessor) => self.succeed(&predecessor, hold).await,
+            Found::Predecessor(view, stamp) => self.succeed(&view, &stamp, hold).await,
             Found::Leaving => Succession::MakesRoom,
             // It has gone in the meantime: the name is free.
             Found::Nothing => Succession::Undecided(None),
@@ -173,8 +170,13 @@ impl Intake {
         if let Found::Decided(attempt) = self.find(plan, existence).await {
             return attempt;
         }
-        match self.heartbeats.ask(&plan.stamp.token, &plan.stamp.source).await {
-            // A token that was polled just now is valid: whoever says otherwise does not know.
+        let verdict = match plan.stamp.waiter.task() {
+            Some((token, source)) => self.heartbeats.ask(token, source).await,
+            // It is this very process that waits.
+            None => Verdict::Alive,
+        };
+        match verdict {
+            // A token that was handed out just now is valid: whoever says otherwise does not know.
             Verdict::Alive | Verdict::Unproven => self.attempt(plan, existence, hold).await,
             Verdict::Gone => Attempt::Done(Started::NobodyWaits),
             Verdict::Unknown => Attempt::Later(Later {
@@ -205,16 +207,16 @@ impl Intake {
         }
         let Ok(view) = JobView::of(&found.answer.body) else { return Found::Foreign };
         match plan.relation(&view) {
-            Relation::Ours if existence == Existence::TakenOver => Found::Decided(verify_taken_over(plan, &found)),
-            Relation::Ours => Found::Decided(self.verify(plan, &found).await),
+            Relation::Ours if existence == Existence::TakenOver => Found::Decided(verify_taken_over(plan, found)),
+            Relation::Ours => Found::Decided(self.verify(plan, found).await),
             Relation::OursAndSettled => Found::Decided(Attempt::Done(Started::NobodyWaits)),
             Relation::OfKey => Found::OfKey(Box::new(view)),
             Relation::OtherSpec => {
                 Found::Decided(Attempt::Done(Started::Failed(Conflict::OtherSpec.failure(&plan.key))))
             }
             Relation::Predecessor(stamp) => {
-                let (token, source) = (stamp.token.clone(), stamp.source.clone());
-                Found::Predecessor(Box::new(Predecessor { view, token, source }))
+                let stamp = Box::new(stamp.clone());
+                Found::Predecessor(Box::new(view), stamp)
             }
             Relation::Leaving => Found::Leaving,
             Relation::Foreign => Found::Foreign,
@@ -222,7 +224,7 @@ impl Intake {
     }
 
     /// The Job is created. Is it as it was planned?
-    async fn verify(&self, plan: &Plan, created: &Exchanged) -> Attempt {
+    async fn verify(&self, plan: &Plan, created: Exchanged) -> Attempt {
         let view = match JobView::of(&created.answer.body) {
             Ok(view) => view,
             Err(error) => {
@@ -233,7 +235,9 @@ impl Intake {
             warn!(warning, "the API server warns of the Job");
             self.cluster.tell(view.clone(), EventKind::Warning, "AdmissionWarning", warning);
         }
-        let Err(difference) = plan.check_stamp(&view) else { return Attempt::Done(Started::Created) };
+        let Err(difference) = plan.check_stamp(&view) else {
+            return Attempt::Done(Started::Created(Some(Box::new(created.answer.body))));
+        };
         let fate = match self.remove(&view).await {
             Ok(()) => "the Job was deleted again".to_owned(),
             Err(error) => format!("the Job could not be deleted again, and may run: {error}"),
@@ -249,7 +253,7 @@ impl Intake {
     /// Deletes a Job that nobody could follow. It may be in another version already; it is of no use in any.
     async fn remove(&self, view: &JobView) -> Result<(), WriteError> {
         let mut pauses = CALLS.pauses();
-        let mut patience = Patience::new();
+        let mut patience = Patience::new(self.patience);
         loop {
             let error = match self.cluster.delete(view, Fence::Job).await {
                 Ok(()) | Err(WriteError::Changed) => return Ok(()),
@@ -289,7 +293,7 @@ enum Found {
     /// The Job of this plan's key, made by another task.
     OfKey(Box<JobView>),
     /// The Job of another task, which may have ended without it.
-    Predecessor(Box<Predecessor>),
+    Predecessor(Box<JobView>, Box<Stamp>),
     /// An object on its way out.
     Leaving,
     /// Somebody else's object.

@@ -9,27 +9,40 @@ use runjob_core::{
     output::{self, Write},
     refusal::{AUTHENTICATION_PATIENCE, PATIENCE},
 };
+use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
-use super::{Intake, patience::Patience};
+use super::{Starter, patience::Patience};
 use crate::{
     cluster::{Delivery, Exchanged, Unreachable},
     heartbeat::Hold,
     retry::CALLS,
-    sfn::Reply,
 };
 
-impl Intake {
-    /// Sends the request. `None`: the task is gone, and with it whoever would read the answer.
-    pub(super) async fn call(&self, call: &Call, hold: &Hold) -> Option<Reply> {
+/// The most requests of `call` at a time: an answer may have megabytes before it is known to be too long for a result.
+const MAX_CALLS: usize = 32;
+
+/// How many calls may be under way.
+#[derive(Debug)]
+pub(super) struct Calls(Semaphore);
+
+impl Default for Calls {
+    fn default() -> Self {
+        Self(Semaphore::new(MAX_CALLS))
+    }
+}
+
+impl Starter {
+    /// Sends the request, and gives the output. `None`: the task is gone, and with it whoever would read the answer.
+    pub async fn call(&self, call: &Call, hold: &Hold) -> Option<Result<String, TaskFailure>> {
         let mut pauses = CALLS.pauses();
-        let mut patience = Patience::new();
+        let mut patience = Patience::new(self.patience);
         loop {
             let turn = tokio::select! {
                 biased;
                 () = hold.gone() => return None,
                 // Closed only when the worker ends.
-                turn = self.load.calls.acquire() => turn.ok(),
+                turn = self.calls.0.acquire() => turn.ok(),
             };
             let result = self.cluster.call(call).await;
             let (limit, after) = match &result {
@@ -38,7 +51,7 @@ impl Intake {
             };
             let pause = pauses.next(after);
             if limit.is_none_or(|limit| !patience.lasts(limit, pause)) {
-                return Some(self.reply_to_call(call, result));
+                return Some(outcome(call, result));
             }
             let status = result.as_ref().ok().map(|exchanged| exchanged.answer.status);
             drop((result, turn));
@@ -50,26 +63,22 @@ impl Intake {
             }
         }
     }
+}
 
-    fn reply_to_call(&self, call: &Call, result: Result<Exchanged, Unreachable>) -> Reply {
-        for warning in result.iter().flat_map(|exchanged| &exchanged.warnings) {
-            info!(warning, method = call.method.as_str(), "the API server warns of a call");
-        }
-        let write = if call.method.is_repeatable() { Write::No } else { Write::Yes };
-        let outcome = match result {
-            Ok(Exchanged { answer, .. }) if answer.is_success() => output::of_call(&answer, write, OUTPUT_BUDGET),
-            Ok(Exchanged { answer, .. }) => Err(answer.failure()),
-            Err(error) => Err(match error.delivery {
-                Delivery::AnswerTooLong(status) => output::too_large_call(&error.to_string(), status, write),
-                Delivery::NotSent | Delivery::Unknown => {
-                    TaskFailure::saying(ErrorName::ClusterUnreachable, error.to_string())
-                }
-            }),
-        };
-        match outcome {
-            Ok(output) => Reply::Success { output },
-            Err(failure) => self.replies.failure(&failure),
-        }
+fn outcome(call: &Call, result: Result<Exchanged, Unreachable>) -> Result<String, TaskFailure> {
+    for warning in result.iter().flat_map(|exchanged| &exchanged.warnings) {
+        info!(warning, method = call.method.as_str(), "the API server warns of a call");
+    }
+    let write = if call.method.is_repeatable() { Write::No } else { Write::Yes };
+    match result {
+        Ok(Exchanged { answer, .. }) if answer.is_success() => output::of_call(&answer, write, OUTPUT_BUDGET),
+        Ok(Exchanged { answer, .. }) => Err(answer.failure()),
+        Err(error) => Err(match error.delivery {
+            Delivery::AnswerTooLong(status) => output::too_large_call(&error.to_string(), status, write),
+            Delivery::NotSent | Delivery::Unknown => {
+                TaskFailure::saying(ErrorName::ClusterUnreachable, error.to_string())
+            }
+        }),
     }
 }
 

@@ -8,25 +8,31 @@ use runjob_core::{
     attach::{Attach, Conflict, Holder, attach},
     failure::{ErrorName, TaskFailure},
     job::JobView,
+    ledger::Stamp,
     lifecycle::stamp_of,
     plan::Plan,
     refusal::PATIENCE,
+    waiter::Waiter,
 };
 
 use super::{
-    Intake,
-    start::{Attempt, Concerns, Existence, Later, Started},
+    Starter,
+    create::{Attempt, Concerns, Existence, Later, Started},
 };
 use crate::{
     cluster::{Exchanged, WriteError},
-    heartbeat::{Hold, Verdict},
+    heartbeat::Hold,
 };
 
-impl Intake {
+impl Starter {
     /// Attaches the task to the Job of its key, which was found under the planned name. `taken` is what the server has said of
     /// that name, for a Job that does not make room.
     pub(super) async fn attach(&self, plan: &Plan, found: &JobView, taken: TaskFailure, hold: &Hold) -> Attempt {
-        let holder = self.holder(found).await;
+        let holder = match stamp_of(found) {
+            Some(stamp) if is_earlier_invocation(plan, stamp) => Holder::EarlierInvocation,
+            Some(stamp) => self.holder(stamp).await,
+            None => Holder::Nobody,
+        };
         if hold.is_gone() {
             return Attempt::Done(Started::NobodyWaits);
         }
@@ -38,24 +44,9 @@ impl Intake {
         }
     }
 
-    /// Whether somebody waits for that Job.
-    async fn holder(&self, found: &JobView) -> Holder {
-        let Some(stamp) = stamp_of(found) else { return Holder::Nobody };
-        // Another account's token is not shown to this one.
-        if !self.clients.serve(&stamp.source) {
-            return Holder::Elsewhere;
-        }
-        match self.heartbeats.ask(&stamp.token, &stamp.source).await {
-            Verdict::Alive => Holder::Somebody,
-            Verdict::Gone => Holder::Nobody,
-            Verdict::Unproven => Holder::Unproven,
-            Verdict::Unknown => Holder::Unknown,
-        }
-    }
-
     async fn take_over(&self, plan: &Plan, found: &JobView) -> Attempt {
         let error = match self.cluster.take_over(plan, found).await {
-            Ok(exchanged) => return verify_taken_over(plan, &exchanged),
+            Ok(exchanged) => return verify_taken_over(plan, exchanged),
             Err(error) => error,
         };
         match error {
@@ -80,6 +71,12 @@ impl Intake {
     }
 }
 
+/// Whether two invocations of a function share the key: they are attempts of one state, each after the other.
+fn is_earlier_invocation(plan: &Plan, stamp: &Stamp) -> bool {
+    let is_invocation = |waiter: &Waiter| matches!(waiter, Waiter::Invocation { .. });
+    is_invocation(&plan.stamp.waiter) && is_invocation(&stamp.waiter)
+}
+
 fn undecided(plan: &Plan, conflict: &Conflict) -> Attempt {
     let failure = conflict.failure(&plan.key);
     Attempt::Later(Later {
@@ -92,10 +89,10 @@ fn undecided(plan: &Plan, conflict: &Conflict) -> Attempt {
 }
 
 /// The Job is taken over. Is it as it was planned? If not, it stays all the same: it may have run for days.
-pub(super) fn verify_taken_over(plan: &Plan, taken: &Exchanged) -> Attempt {
+pub(super) fn verify_taken_over(plan: &Plan, taken: Exchanged) -> Attempt {
     let checked = JobView::of(&taken.answer.body).map_err(|error| error.to_string());
     let Err(difference) = checked.and_then(|view| plan.check_stamp(&view)) else {
-        return Attempt::Done(Started::Attached);
+        return Attempt::Done(Started::Attached(Box::new(taken.answer.body)));
     };
     let message = format!(
         "what runjob wrote on the Job {} was changed when the task took it over, by a mutating admission webhook or policy: \

@@ -7,22 +7,15 @@
 
 use std::time::Duration;
 
-use runjob_core::{arn::ActivityArn, job::JobView, token::TaskToken};
+use runjob_core::{attach::Holder, job::JobView, ledger::Stamp};
 use tracing::{info, warn};
 
-use super::Intake;
+use super::Starter;
 use crate::{
     cluster::{Fence, WriteError},
-    heartbeat::{Hold, Verdict},
+    heartbeat::Hold,
     metrics::Outcome,
 };
-
-/// An unfinished Job of the group that has the planned name, and the task that it was created for.
-pub(super) struct Predecessor {
-    pub(super) view: JobView,
-    pub(super) token: TaskToken,
-    pub(super) source: ActivityArn,
-}
 
 /// What comes of a predecessor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,19 +30,15 @@ pub(super) enum Succession {
     NobodyWaits,
 }
 
-impl Intake {
-    /// Deletes the predecessor if nobody waits for it. `hold` is on the task that is to follow it.
-    pub(super) async fn succeed(&self, predecessor: &Predecessor, hold: &Hold) -> Succession {
-        let Predecessor { view, token, source } = predecessor;
-        // Another account's Job is not touched, and its token is not shown to this one.
-        if !self.clients.serve(source) {
-            return Succession::Refused;
-        }
-        match self.heartbeats.ask(token, source).await {
-            Verdict::Alive | Verdict::Unproven => Succession::Refused,
-            Verdict::Unknown => Succession::Undecided(None),
-            Verdict::Gone if hold.is_gone() => Succession::NobodyWaits,
-            Verdict::Gone => self.make_room(view).await,
+impl Starter {
+    /// Deletes the predecessor, an unfinished Job of the group that has the planned name, if nobody waits for it. `hold` is on the task
+    /// that is to follow it.
+    pub(super) async fn succeed(&self, view: &JobView, stamp: &Stamp, hold: &Hold) -> Succession {
+        match self.holder(stamp).await {
+            Holder::Somebody | Holder::EarlierInvocation | Holder::Unproven | Holder::Elsewhere => Succession::Refused,
+            Holder::Unknown => Succession::Undecided(None),
+            Holder::Nobody if hold.is_gone() => Succession::NobodyWaits,
+            Holder::Nobody => self.make_room(view).await,
         }
     }
 

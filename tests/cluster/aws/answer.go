@@ -1,0 +1,20 @@
+package main
+
+import (
+	"encoding/json"
+	"log"
+	"net/http"
+)
+
+// refusal is an error in the words of AWS: the code is what clients go by.
+type refusal struct{ code, message string }
+
+func (r refusal) Error() string { return r.code + ": " + r.message }
+
+func respond(response http.ResponseWriter, status int, answer any) {
+	response.Header().Set("Content-Type", "application/json")
+	response.WriteHeader(status)
+	if err := json.NewEncoder(response).Encode(answer); err != nil {
+		log.Printf("unable to answer: %v", err)
+	}
+}

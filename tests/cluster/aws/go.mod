@@ -1,0 +1,3 @@
+module runjob/tests/cluster/aws
+
+go 1.24.0

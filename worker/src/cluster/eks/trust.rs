@@ -1,0 +1,102 @@
+//! The rule of trust: what a request says of where its cluster is has to be what is known from elsewhere. A credential is never
+//! sent to a place that only a request names.
+
+use runjob_core::failure::{ErrorName, TaskFailure};
+
+use super::location::{CertificateAuthority, EksName, Endpoint, Location};
+
+/// What a request says of where its cluster is.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Claim<'r> {
+    /// `Endpoint`.
+    pub endpoint: Option<&'r str>,
+    /// `CertificateAuthority`.
+    pub authority: Option<&'r str>,
+}
+
+/// What a request says is not so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotTrusted {
+    /// Its `Endpoint` is another one.
+    #[error("Endpoint is not that of the cluster")]
+    Endpoint,
+    /// Its `CertificateAuthority` is another one.
+    #[error("CertificateAuthority is not that of the cluster")]
+    Authority,
+}
+
+impl Claim<'_> {
+    /// Whether it is what is known of the cluster. What a request does not say cannot be wrong; what cannot be read is not what is
+    /// known.
+    pub fn check(self, known: &Location) -> Result<(), NotTrusted> {
+        let endpoint: Option<Result<Endpoint, _>> = self.endpoint.map(str::parse);
+        if endpoint.is_some_and(|claimed| claimed.as_ref() != Ok(&known.endpoint)) {
+            return Err(NotTrusted::Endpoint);
+        }
+        let authority: Option<Result<CertificateAuthority, _>> = self.authority.map(str::parse);
+        if authority.is_some_and(|claimed| claimed.as_ref() != Ok(&known.authority)) {
+            return Err(NotTrusted::Authority);
+        }
+        Ok(())
+    }
+}
+
+impl NotTrusted {
+    /// What a task fails with for it.
+    pub fn failure(self, cluster: &EksName) -> TaskFailure {
+        let message = format!("ClusterName is \"{cluster}\", and {self}: correct it, or leave it out");
+        TaskFailure::saying(ErrorName::ClusterNotAllowed, message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use data_encoding::BASE64;
+
+    use super::*;
+    use crate::cluster::eks::fixtures::{ONE_AUTHORITY, OTHER_AUTHORITY, authority};
+
+    #[test]
+    fn a_claim_is_true_or_absent() {
+        let known = Location {
+            endpoint: "https://ABC.eks.amazonaws.com".parse().unwrap(),
+            authority: authority(ONE_AUTHORITY),
+        };
+        let [ours, others] = [ONE_AUTHORITY, OTHER_AUTHORITY].map(|pem| BASE64.encode(pem.as_bytes()));
+        let (ours, others) = (Some(ours.as_str()), Some(others.as_str()));
+        let (there, also, elsewhere) = (
+            Some("https://ABC.eks.amazonaws.com"),
+            Some("https://abc.eks.amazonaws.com:443/"),
+            Some("https://evil.example"),
+        );
+        let cases = [
+            (None, None, Ok(())),
+            (there, None, Ok(())),
+            (also, ours, Ok(())),
+            (None, ours, Ok(())),
+            (elsewhere, None, Err(NotTrusted::Endpoint)),
+            (elsewhere, ours, Err(NotTrusted::Endpoint)),
+            (Some("http://ABC.eks.amazonaws.com"), None, Err(NotTrusted::Endpoint)),
+            (Some("https://ABC.eks.amazonaws.com@evil.example"), None, Err(NotTrusted::Endpoint)),
+            (Some(""), None, Err(NotTrusted::Endpoint)),
+            (there, others, Err(NotTrusted::Authority)),
+            (None, others, Err(NotTrusted::Authority)),
+            (None, Some("LS0t"), Err(NotTrusted::Authority)),
+            (None, Some(""), Err(NotTrusted::Authority)),
+        ];
+        for (endpoint, authority, expected) in cases {
+            assert_eq!(Claim { endpoint, authority }.check(&known), expected, "{endpoint:?} {authority:?}");
+        }
+    }
+
+    #[test]
+    fn a_false_claim_fails_its_task() {
+        let failure = NotTrusted::Endpoint.failure(&"prod".parse().unwrap());
+        assert_eq!(failure.error, ErrorName::ClusterNotAllowed);
+        assert!(
+            failure.message().contains("\"prod\"") && failure.message().contains("Endpoint"),
+            "{}",
+            failure.message()
+        );
+    }
+}
