@@ -160,7 +160,7 @@ mod tests {
     }
 
     impl Health {
-        fn is_listed(self) -> Self {
+        fn listed(self) -> Self {
             for (cluster, name) in self.clusters.iter().flat_map(|cluster| NAMESPACES.map(|name| (cluster, name))) {
                 cluster.pulse.has_listed(&Scope::Namespace(name.to_owned()));
             }
@@ -220,13 +220,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_worker_that_has_all_that_it_needs_is_ready() {
-        let health = a_worker().is_listed();
+        let health = a_worker().listed();
         assert_eq!(text(ready(State(health)).await).await, (StatusCode::OK, "ok\n".to_owned()));
     }
 
     #[tokio::test(start_paused = true)]
     async fn of_several_clusters_one_is_enough_to_be_ready_and_the_others_are_named() {
-        let health = a_worker().is_listed().beside(a_worker().is_listed());
+        let health = a_worker().listed().beside(a_worker().listed());
         health.clusters[1].reachability.record(false);
         tokio::time::advance(Duration::from_secs(11)).await;
         let waits = "ok\nthe cluster there: the Kubernetes API does not answer\n".to_owned();

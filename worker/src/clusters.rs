@@ -28,7 +28,7 @@ use crate::{
     starter::Admission,
 };
 
-/// What the sessions of assumed roles are called, in CloudTrail.
+/// What the sessions of assumed roles are called.
 const SESSION: &str = "runjob";
 
 /// A cluster that is served.
@@ -127,13 +127,11 @@ pub struct ClusterFile {
 
 /// The clusters that the settings name.
 pub async fn find(settings: &JobSettings, sdk: &SdkConfig) -> Result<Choice<Served>, ClustersError> {
-    match &settings.clusters {
-        Some(file) => Ok(Choice::Named(ClusterFile::read(file, sdk, Clock::start()).await?.connect_all().await?)),
-        None => {
-            let cluster = Cluster::find(settings.kubeconfig.as_deref(), settings.context.as_deref()).await?;
-            Ok(of_flags(settings, cluster))
-        }
+    if let Some(file) = &settings.clusters {
+        return Ok(Choice::Named(ClusterFile::read(file, sdk, Clock::start()).await?.connect_all().await?));
     }
+    let cluster = Cluster::find(settings.kubeconfig.as_deref(), settings.context.as_deref()).await?;
+    Ok(of_flags(settings, cluster))
 }
 
 /// The one cluster that there is without a file.

@@ -46,10 +46,10 @@ pub fn parse(text: &str) -> Result<BTreeMap<ClusterName, ClusterEntry>, NotAClus
         let cluster: ClusterName = name.parse().map_err(unusable)?;
         clusters.insert(cluster, entry(name, &Fields::of(&path, value)?)?);
     }
-    match clusters.is_empty() {
-        true => Err(InvalidParameters::new("$", &value, "one cluster or more").into()),
-        false => Ok(clusters),
+    if clusters.is_empty() {
+        return Err(InvalidParameters::new("$", &value, "one cluster or more").into());
     }
+    Ok(clusters)
 }
 
 fn entry(name: &str, fields: &Fields<'_>) -> Result<ClusterEntry, InvalidParameters> {

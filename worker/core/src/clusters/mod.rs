@@ -125,8 +125,8 @@ impl<T> Choice<T> {
         match self {
             Self::Only(only) => Choice::Only(make(None, only)),
             Self::Named(clusters) => {
-                let made = clusters.iter().map(|(name, cluster)| (name.clone(), make(Some(name), cluster)));
-                Choice::Named(made.collect())
+                let each = clusters.iter().map(|(name, cluster)| (name.clone(), make(Some(name), cluster)));
+                Choice::Named(each.collect())
             }
         }
     }
