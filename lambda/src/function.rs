@@ -23,6 +23,7 @@ use crate::{
     session::Session,
     settings::FunctionSettings,
     sites::Sites,
+    sweep,
 };
 
 /// The most fields of one input that are told of, having been passed over: there may be as many as fit into six megabytes.
@@ -65,20 +66,27 @@ impl Function {
     /// Does what an event asks for.
     pub async fn handle(&self, event: &str, invocation: Invocation) -> Outcome {
         let span = info_span!("invocation", id = invocation.id.as_str());
-        // On the heap: it is large, and of a depth that the compiler gives up on.
-        let answer = Box::pin(self.answer(event, &invocation));
-        let handled = AssertUnwindSafe(answer).catch_unwind().instrument(span).await;
+        let handled = AssertUnwindSafe(self.answer(event, &invocation)).catch_unwind().instrument(span).await;
         handled.unwrap_or_else(|_| {
             error!("an invocation panicked");
             Err(Failed::internal("runjob has a defect that this request brings to light: please report it"))
         })
     }
 
+    // What is awaited in here is on the heap: of a depth that the compiler would give up on.
     async fn answer(&self, event: &str, invocation: &Invocation) -> Outcome {
+        if sweep::is_asked_for(event) {
+            return Box::pin(self.sweep(event, invocation)).await;
+        }
         // Whoever hands over a token hears of everything by it, as from a worker.
         if let Some(token) = request::token_in(event) {
-            return self.hand_over(event, invocation, token).await;
+            return Box::pin(self.hand_over(event, invocation, token)).await;
         }
+        Box::pin(self.serve(event, invocation)).await
+    }
+
+    /// Does what is asked for, and returns what came of it.
+    async fn serve(&self, event: &str, invocation: &Invocation) -> Outcome {
         let (session, request) = self.begin(event, invocation).await?;
         let outcome = match request {
             Request::RunJob(run) if run.answer == Answer::WhenFinished => session.wait(&run).await,
@@ -98,11 +106,11 @@ impl Function {
             warn!(path = warning.path(), "a part of the request was passed over");
         }
         let time = self.time(invocation);
-        let site = self.sites.find(&target, time.left()).await?;
-        site.admission.check(&request)?;
+        let served = self.sites.find(&target, time.left()).await?;
+        served.admission.check(&request)?;
         let group = self.group(&invocation.function)?;
-        info!(cluster = site.cluster.url(), "the invocation begins");
-        Ok((self.session(invocation, time, group, &site), request))
+        info!(cluster = served.cluster.url(), "the invocation begins");
+        Ok((self.session(invocation, time, group, &served), request))
     }
 
     /// Answers tasks, natively.

@@ -18,4 +18,5 @@ mod session;
 pub mod settings;
 pub mod sites;
 mod start;
+mod sweep;
 mod wait;

@@ -4,13 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use runjob::{
     cluster::{Cluster, keep_probing, keep_telling},
+    clusters::Served,
     heartbeat::{Heartbeats, Pace},
     lease::Mandate,
     metrics::Metrics,
     replies::Replies,
     sfn::Clients,
     starter::Starter,
-    tracker::Care,
+    tracker::{Care, Memory},
 };
 use runjob_core::names::Group;
 use tokio::{
@@ -19,10 +20,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::{
-    function::{Function, Invocation},
-    sites::Site,
-};
+use crate::function::{Function, Invocation};
 
 /// A heartbeat from time to time keeps a task alive while its Job cannot be created.
 const HEARTBEAT: Duration = Duration::from_secs(20);
@@ -67,12 +65,13 @@ impl Function {
         let left = Duration::try_from(invocation.deadline.duration_since(self.clock.wall())).unwrap_or_default();
         // Of a function that has only seconds, most are for the work.
         let margin = self.settings.margin.min(left / 4);
-        Time { end: now + (left - margin), last: now + (left - margin / LAST) }
+        let until = |rest: Duration| now + left.saturating_sub(rest);
+        Time { end: until(margin), last: until(margin / LAST) }
     }
 
-    pub(crate) fn session(&self, invocation: &Invocation, time: Time, group: Group, site: &Site) -> Session {
+    pub(crate) fn session(&self, invocation: &Invocation, time: Time, group: Group, served: &Served) -> Session {
         let clients = self.clients(&invocation.function);
-        let cluster = site.cluster.clone();
+        let cluster = served.cluster.clone();
         let metrics = Arc::new(Metrics::new(cluster.lost_events(), cluster.reachability()));
         let pace = Pace { interval: HEARTBEAT, rate: self.settings.heartbeat_rate };
         let (lost, _) = mpsc::unbounded_channel();
@@ -90,7 +89,7 @@ impl Function {
             clients,
             group,
             cluster,
-            care: self.settings.jobs.care(),
+            care: self.settings.jobs.care(Memory::OfProcess),
             metrics,
             heartbeats,
             replies,

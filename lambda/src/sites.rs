@@ -4,7 +4,7 @@
 //! used for a while, by the time of day, is connected anew.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -13,12 +13,12 @@ use aws_config::SdkConfig;
 use jiff::{SignedDuration, Timestamp};
 use runjob::{
     clock::Clock,
-    cluster::{Claim, Cluster, Eks, EksCluster, EksName},
+    cluster::{Eks, EksCluster, EksName},
+    clusters::{self, Served},
     settings::JobSettings,
-    starter::Admission,
 };
 use runjob_core::{
-    clusters::ClusterName,
+    clusters::{Choice, ClusterName},
     failure::{ErrorName, TaskFailure},
     invalid::InvalidParameters,
     request::Target,
@@ -27,111 +27,116 @@ use runjob_core::{
 /// After that long without use, by the time of day, connections are made anew.
 const STALE: SignedDuration = SignedDuration::from_secs(60);
 
-/// A cluster, and what requests may ask of it.
-pub struct Site {
-    /// The cluster.
-    pub cluster: Cluster,
-    /// What requests may ask for.
-    pub admission: Admission,
-}
-
 /// The clusters of a function.
 pub struct Sites {
     way: Way,
-    admission: Admission,
-    /// What the cluster is called. `None`: whatever requests call it.
-    name: Option<ClusterName>,
     clock: Clock,
-    connected: Mutex<HashMap<String, Connected>>,
-}
-
-/// A cluster with connections, and when they were used last.
-struct Connected {
-    cluster: Cluster,
-    used: Timestamp,
 }
 
 /// How clusters are found.
 enum Way {
-    /// There is one.
-    Fixed(Cluster),
-    /// There is one, and a kubeconfig says where.
-    Kubeconfig(Box<JobSettings>),
+    /// They are known already.
+    Known(Choice<Served>),
+    /// A file says what they are, or a kubeconfig where the one is.
+    Configured { settings: Box<JobSettings>, sdk: Box<SdkConfig>, connected: Mutex<Option<Young<Choice<Served>>>> },
     /// By the name that EKS has for them.
-    Eks(Eks),
+    Eks { settings: Box<JobSettings>, eks: Eks, connected: Mutex<BTreeMap<EksName, Young<Served>>> },
+}
+
+/// What has connections, and when they were used last.
+struct Young<T> {
+    it: T,
+    used: Timestamp,
+}
+
+impl<T: Clone> Young<T> {
+    /// It, if its connections are young enough.
+    fn again(&mut self, now: Timestamp) -> Option<T> {
+        let is_young = now.duration_since(self.used) < STALE;
+        self.used = now;
+        is_young.then(|| self.it.clone())
+    }
 }
 
 impl Sites {
-    /// The one of the kubeconfig, if there is one; otherwise those of EKS, by their names.
+    /// Those of the file, or the one of the kubeconfig, if there is any; otherwise those of EKS, by their names.
     pub fn of(settings: &JobSettings, sdk: &SdkConfig, clock: Clock) -> Self {
-        let has_kubeconfig = settings.kubeconfig.is_some() || settings.context.is_some();
-        let way = if has_kubeconfig || std::env::var_os("KUBECONFIG").is_some() {
-            Way::Kubeconfig(Box::new(settings.clone()))
+        let is_configured = settings.clusters.is_some() || settings.kubeconfig.is_some() || settings.context.is_some();
+        let settings = Box::new(settings.clone());
+        let way = if is_configured || std::env::var_os("KUBECONFIG").is_some() {
+            Way::Configured { settings, sdk: Box::new(sdk.clone()), connected: Mutex::default() }
         } else {
-            Way::Eks(Eks::new(sdk, clock))
+            Way::Eks { settings, eks: Eks::new(sdk, clock), connected: Mutex::default() }
         };
-        Self::by(way, settings, clock)
+        Self { way, clock }
     }
 
-    /// One that is known already.
-    pub fn fixed(cluster: Cluster, settings: &JobSettings) -> Self {
-        let clock = cluster.clock();
-        Self::by(Way::Fixed(cluster), settings, clock)
-    }
-
-    fn by(way: Way, settings: &JobSettings, clock: Clock) -> Self {
-        let (admission, name) = (settings.admission(), settings.cluster_name.clone());
-        Self { way, admission, name, clock, connected: Mutex::default() }
+    /// Those that are known already: for simulations, which have no network.
+    pub fn known(clusters: Choice<Served>, clock: Clock) -> Self {
+        Self { way: Way::Known(clusters), clock }
     }
 
     /// The cluster that a request means. `patience`: how long EKS may take to say where it is.
-    pub(crate) async fn find(&self, target: &Target, patience: Duration) -> Result<Site, TaskFailure> {
-        let name = match (&self.name, &target.name) {
-            (Some(own), Some(named)) if own.as_str() != named => {
-                let message = format!("ClusterName is \"{named}\", and this function serves \"{own}\"");
-                return Err(TaskFailure::saying(ErrorName::ClusterNotAllowed, message));
+    pub(crate) async fn find(&self, target: &Target, patience: Duration) -> Result<Served, TaskFailure> {
+        let served = match &self.way {
+            Way::Eks { settings, .. } => {
+                let own = settings.cluster_name.as_ref().map(ClusterName::as_str);
+                let name = match (own, target.name.as_deref()) {
+                    (Some(own), Some(named)) if own != named => return Err(not_served(own, named)),
+                    (Some(name), _) | (None, Some(name)) => name,
+                    (None, None) => return Err(InvalidParameters::cluster_name_missing().failure()),
+                };
+                self.of_eks(name)?
             }
-            (Some(name), _) => Some(name.as_str()),
-            (None, name) => name.as_deref(),
+            Way::Known(_) | Way::Configured { .. } => self.all().await?.of(target.name.as_deref())?.clone(),
         };
-        let cluster = match &self.way {
-            Way::Fixed(cluster) => cluster.clone(),
-            Way::Kubeconfig(settings) => {
-                let (file, context) = (settings.kubeconfig.as_deref(), settings.context.as_deref());
-                self.connected("", Cluster::find(file, context)).await.map_err(|error| unusable(&error))?
-            }
-            Way::Eks(eks) => {
-                let missing = || InvalidParameters::cluster_name_missing().failure();
-                let name: EksName = name.ok_or_else(missing)?.parse().map_err(|error| unusable(&error))?;
-                let eks_cluster = EksCluster::named(name.clone());
-                let claim =
-                    Claim { endpoint: target.endpoint.as_deref(), authority: target.certificate_authority.as_deref() };
-                eks.vouch(&eks_cluster, claim, patience).await?;
-                self.connected(name.as_str(), async { eks.cluster(&eks_cluster) })
-                    .await
-                    .map_err(|error| unusable(&error))?
-            }
-        };
-        Ok(Site { cluster, admission: self.admission.clone() })
+        served.vouch(target, patience).await?;
+        Ok(served)
     }
 
-    /// The cluster with connections that are young enough.
-    async fn connected<E>(&self, name: &str, connect: impl Future<Output = Result<Cluster, E>>) -> Result<Cluster, E> {
+    /// All that are configured: what a sweep goes through.
+    pub(crate) async fn all(&self) -> Result<Choice<Served>, TaskFailure> {
         let now = self.clock.wall();
-        if let Some(known) = self.lock().get_mut(name)
-            && now.duration_since(known.used) < STALE
-        {
-            known.used = now;
-            return Ok(known.cluster.clone());
+        match &self.way {
+            Way::Known(clusters) => Ok(clusters.clone()),
+            Way::Configured { settings, sdk, connected } => {
+                let young =
+                    connected.lock().unwrap_or_else(PoisonError::into_inner).as_mut().and_then(|it| it.again(now));
+                if let Some(clusters) = young {
+                    return Ok(clusters);
+                }
+                let clusters = clusters::find(settings, sdk).await.map_err(|error| unusable(&error))?;
+                let young = Young { it: clusters.clone(), used: now };
+                *connected.lock().unwrap_or_else(PoisonError::into_inner) = Some(young);
+                Ok(clusters)
+            }
+            Way::Eks { settings, .. } => {
+                let Some(name) = &settings.cluster_name else {
+                    let message = "no cluster is configured: set RUNJOB_CLUSTER_NAME or RUNJOB_CLUSTERS";
+                    return Err(TaskFailure::saying(ErrorName::ClusterNotAllowed, message));
+                };
+                Ok(Choice::Named(BTreeMap::from([(name.clone(), self.of_eks(name.as_str())?)])))
+            }
         }
-        let cluster = connect.await?;
-        self.lock().insert(name.to_owned(), Connected { cluster: cluster.clone(), used: now });
-        Ok(cluster)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Connected>> {
-        self.connected.lock().unwrap_or_else(PoisonError::into_inner)
+    fn of_eks(&self, name: &str) -> Result<Served, TaskFailure> {
+        let Way::Eks { settings, eks, connected } = &self.way else { return Err(not_served("", name)) };
+        let name: EksName = name.parse().map_err(|error| unusable(&error))?;
+        let (now, mut connected) = (self.clock.wall(), connected.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(young) = connected.get_mut(&name).and_then(|young| young.again(now)) {
+            return Ok(young);
+        }
+        let served = Served::of_eks(eks, EksCluster::named(name.clone()), settings.admission());
+        let served = served.map_err(|error| unusable(&error))?;
+        connected.insert(name, Young { it: served.clone(), used: now });
+        Ok(served)
     }
+}
+
+fn not_served(own: &str, named: &str) -> TaskFailure {
+    let message = format!("ClusterName is \"{named}\", and this function serves \"{own}\"");
+    TaskFailure::saying(ErrorName::ClusterNotAllowed, message)
 }
 
 fn unusable(error: &dyn std::error::Error) -> TaskFailure {

@@ -28,7 +28,7 @@ use crate::{
     starter::Admission,
 };
 
-/// What the sessions of assumed roles are called.
+/// What the sessions of assumed roles are called, in `CloudTrail`.
 const SESSION: &str = "runjob";
 
 /// A cluster that is served.
@@ -217,6 +217,12 @@ impl Served {
     /// A cluster, and what is allowed there.
     pub fn new(cluster: Cluster, admission: Admission) -> Self {
         Self { cluster, admission, max_in_flight: None, eks: None }
+    }
+
+    /// A cluster of EKS, and what is allowed there.
+    pub fn of_eks(eks: &Eks, target: EksCluster, admission: Admission) -> Result<Self, EksError> {
+        let cluster = eks.cluster(&target)?;
+        Ok(Self { cluster, admission, max_in_flight: None, eks: Some((eks.clone(), target)) })
     }
 
     /// Whether what a request says of where its cluster is, is so. Only EKS and what is configured of it say where a cluster is;

@@ -40,6 +40,7 @@ pub struct Candidacy {
     clock: Clock,
     metrics: Arc<Metrics>,
     role: watch::Sender<Role>,
+    rivalled: watch::Sender<bool>,
     /// Whether the tracker, told to finish, has finished.
     idle: watch::Receiver<bool>,
     /// Until when that may take, while it is waited for.
@@ -54,6 +55,35 @@ pub struct Mandate {
     pub role: watch::Receiver<Role>,
     /// To be told, while this worker finishes, whether it has.
     pub idle: watch::Sender<bool>,
+}
+
+/// Who acts for the group, as a candidacy finds out.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    role: watch::Receiver<Role>,
+    rivalled: watch::Receiver<bool>,
+}
+
+/// Who acts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acting {
+    /// This candidate.
+    Itself,
+    /// Somebody else, who is alive.
+    Another,
+}
+
+impl Standing {
+    /// Waits until it is known who acts.
+    pub async fn known(&mut self) -> Acting {
+        tokio::select! {
+            biased;
+            Ok(_) = self.rivalled.wait_for(|rivalled| *rivalled) => Acting::Another,
+            Ok(_) = self.role.wait_for(|role| role.acts()) => Acting::Itself,
+            // The candidacy has ended.
+            else => Acting::Another,
+        }
+    }
 }
 
 impl Mandate {
@@ -83,9 +113,15 @@ impl Candidacy {
     ) -> (Self, Mandate) {
         let (role, told) = watch::channel(Role::Following);
         let (tells, idle) = watch::channel(false);
+        let rivalled = watch::Sender::new(false);
         let candidacy =
-            Self { cluster, key, candidate, clock, metrics, role, idle, finishing: None, is_refused: false };
+            Self { cluster, key, candidate, clock, metrics, role, rivalled, idle, finishing: None, is_refused: false };
         (candidacy, Mandate { role: told, idle: tells })
+    }
+
+    /// To be asked who acts.
+    pub fn standing(&self) -> Standing {
+        Standing { role: self.role.subscribe(), rivalled: self.rivalled.subscribe() }
     }
 
     /// Wants the Lease until `end`. On `drain` the tracker is told to finish, and the Lease is released; it is taken back only if
@@ -197,6 +233,7 @@ impl Candidacy {
             Role::Leading { until } if self.finishing.is_some() => Role::Finishing { until },
             role => role,
         };
+        self.rivalled.send_replace(self.candidate.is_rivalled());
         let before = self.role.send_replace(role);
         if std::mem::discriminant(&before) != std::mem::discriminant(&role) {
             info!(lease = %self.key, role = role.name(), "the worker's role has changed");

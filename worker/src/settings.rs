@@ -10,7 +10,10 @@ use runjob_core::{
     request::Strictness,
 };
 
-use crate::{starter::Admission, tracker::Care};
+use crate::{
+    starter::Admission,
+    tracker::{Care, Memory},
+};
 
 /// What a worker is told.
 #[derive(Debug, Clone, Args)]
@@ -74,6 +77,10 @@ pub struct JobSettings {
     /// How long one of several workers acts for the group without renewing its Lease, before another takes over.
     #[arg(long, env = "RUNJOB_LEASE_DURATION", value_name = "DURATION", default_value = "15s", value_parser = lease_duration)]
     pub lease_duration: Duration,
+
+    /// The namespace of the Lease that the workers of a group share. [default: the worker's own]
+    #[arg(long, env = "RUNJOB_LEASE_NAMESPACE", value_name = "NAMESPACE", value_parser = namespace)]
+    pub lease_namespace: Option<String>,
 
     /// How long a Job with an `IdempotencyKey` is kept for the next attempt once its task is gone.
     #[arg(long, env = "RUNJOB_REATTACH_GRACE", value_name = "DURATION", default_value = "2m", value_parser = duration)]
@@ -164,8 +171,9 @@ impl JobSettings {
     }
 
     /// How Jobs are looked after.
-    pub fn care(&self) -> Care {
+    pub fn care(&self, memory: Memory) -> Care {
         Care {
+            memory,
             max_log_pods: self.max_log_pods,
             stuck_grace: self.stuck_grace,
             reattach_grace: self.reattach_grace,

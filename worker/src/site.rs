@@ -26,15 +26,14 @@ use crate::{
     clusters::Served,
     heartbeat::{Heartbeats, Pace},
     intake::Load,
-    lease::Candidacy,
+    lease::{Candidacy, Standing},
     liveness::Liveness,
     metrics::Metrics,
     permits::{Permit, Permits},
     replies::Replies,
-    settings::Settings,
     sfn::Clients,
     starter::Starter,
-    tracker::{Effects, Pulse, Tracker},
+    tracker::{Care, Effects, Pulse, Tracker},
 };
 
 /// News from the watches that the tracker has not taken in yet. The list of a restarted worker comes in pages of 500; two of
@@ -67,8 +66,16 @@ pub struct Common {
     pub replies: Replies,
     /// The group that Jobs belong to.
     pub group: Group,
-    /// What the worker was told.
-    pub settings: Arc<Settings>,
+    /// The most Jobs at a time in a cluster that says nothing of it.
+    pub max_in_flight: u32,
+    /// How many polls are held open.
+    pub polls: usize,
+    /// How heartbeats are paced, for all of them together.
+    pub pace: Pace,
+    /// How Jobs are looked after.
+    pub care: Care,
+    /// Where their Leases are, if not in the worker's own namespace.
+    pub lease_namespace: Option<String>,
     /// The signs of life of its loops.
     pub liveness: Liveness,
     /// What its Leases call it.
@@ -82,6 +89,8 @@ pub struct Common {
 /// The loops of a site. They end when they are told to; one that ends by itself has failed.
 pub struct Loops {
     cluster: Cluster,
+    /// Who acts for the group, as far as is known.
+    pub standing: Standing,
     tracking: AbortOnDropHandle<()>,
     candidacy: AbortOnDropHandle<()>,
     stop: CancellationToken,
@@ -97,23 +106,24 @@ impl Site {
         common: &Common,
         background: &mut JoinSet<()>,
     ) -> (Self, Loops) {
-        let Common { clients, replies, group, settings, liveness, identity, sites, drain } = common;
+        let Common { clients, replies, group, care, liveness, identity, drain, .. } = common;
         let (cluster, clock) = (served.cluster.clone(), served.cluster.clock());
         let span = name.as_ref().map_or_else(Span::none, |name| info_span!("cluster", %name));
         let of = name.as_ref().map(|name| format!(" in the cluster {name}")).unwrap_or_default();
 
         let scopes = scopes(&served.admission.namespaces);
         let pulse = Arc::new(Pulse::new(scopes.clone(), liveness.watch_over(format!("the tracker{of}"))));
-        let most = served.max_in_flight.map_or(settings.max_in_flight, NonZeroU32::get);
-        let permits = Permits::new(most, usize::from(settings.pollers) * clients.activities().len());
+        let most = served.max_in_flight.map_or(common.max_in_flight, NonZeroU32::get);
+        let permits = Permits::new(most, common.polls);
         let (lost_sender, lost) = mpsc::unbounded_channel();
         let lease = LeaseKey {
-            namespace: cluster.namespace().to_owned(),
+            namespace: common.lease_namespace.as_deref().unwrap_or(cluster.namespace()).to_owned(),
             name: lease_name(group, served.admission.namespaces.iter().map(String::as_str)),
         };
-        let candidate = Candidate::new(identity.clone(), settings.jobs.lease_duration);
+        let candidate = Candidate::new(identity.clone(), care.lease_duration);
         let (candidacy, mandate) = Candidacy::new(cluster.clone(), lease, candidate, clock, metrics.clone());
-        let pace = Pace { interval: settings.heartbeat_interval, rate: share(settings.heartbeat_rate, *sites) };
+        let standing = candidacy.standing();
+        let pace = Pace { rate: share(common.pace.rate, common.sites), ..common.pace };
         let (heartbeats, beat) =
             Heartbeats::new(clients.clone(), metrics.clone(), pace, clock, mandate.role.clone(), lost_sender);
 
@@ -130,14 +140,8 @@ impl Site {
             watched
         });
 
-        let effects = Effects::new(
-            clients.clone(),
-            cluster.clone(),
-            replies.clone(),
-            group.clone(),
-            settings.jobs.care(),
-            metrics.clone(),
-        );
+        let effects =
+            Effects::new(clients.clone(), cluster.clone(), replies.clone(), group.clone(), *care, metrics.clone());
         let tracker = Tracker::new(
             Arc::new(effects),
             heartbeats.clone(),
@@ -154,7 +158,7 @@ impl Site {
 
         let starter = Starter::new(clients.clone(), cluster.clone(), heartbeats.clone(), metrics.clone());
         let site = Self { name, served, starter, permits, load: Load::default(), heartbeats, pulse };
-        (site, Loops { cluster, tracking, candidacy, stop, end })
+        (site, Loops { cluster, standing, tracking, candidacy, stop, end })
     }
 
     /// The cluster.

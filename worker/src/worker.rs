@@ -14,6 +14,7 @@ use tracing::{info, warn};
 use crate::{
     admin::{self, Health},
     clusters::Served,
+    heartbeat::Pace,
     intake::Intake,
     liveness::Liveness,
     metrics::Metrics,
@@ -21,6 +22,7 @@ use crate::{
     settings::Settings,
     sfn::Clients,
     site::{Common, Site},
+    tracker::Memory,
 };
 
 /// How long polls in flight are awaited: the longest that Step Functions holds one, and the time to create a Job.
@@ -94,7 +96,11 @@ impl Worker {
             clients: clients.clone(),
             replies: replies.clone(),
             group: group.clone(),
-            settings: settings.clone(),
+            max_in_flight: settings.max_in_flight,
+            polls: usize::from(settings.pollers) * clients.activities().len(),
+            pace: Pace { interval: settings.heartbeat_interval, rate: settings.heartbeat_rate },
+            care: settings.jobs.care(Memory::OfProcess),
+            lease_namespace: settings.jobs.lease_namespace.clone(),
             liveness: liveness.clone(),
             identity,
             sites: urls.len(),

@@ -29,6 +29,7 @@ pub(crate) fn a_stamp() -> Stamp {
         spec_hash: SpecHash::of(&json!({})),
         options: Options::default(),
         ttl: None,
+        kept_until: None,
     }
 }
 

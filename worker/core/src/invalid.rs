@@ -31,6 +31,11 @@ impl InvalidParameters {
         Self { path: path.to_owned(), found, expected: expected.to_owned(), suggestion: None }
     }
 
+    /// A field beside `"Action": "sweep"`, which takes none.
+    pub fn beside_sweep(name: &str, found: &Value) -> Self {
+        Self::new(&format!("$.{name}"), found, "nothing beside \"Action\": \"sweep\"")
+    }
+
     /// No cluster is named where only the name says which one is meant.
     pub fn cluster_name_missing() -> Self {
         Self::absent("$.ClusterName", "the name of an EKS cluster")

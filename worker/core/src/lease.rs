@@ -113,6 +113,8 @@ pub struct Candidate {
     until: Option<Moment>,
     /// Whether it has held the Lease, and seen no other holder since.
     was_last: bool,
+    /// Whether somebody else has been seen to renew it.
+    rivalled: bool,
     /// When the Lease was read or written last.
     looked: Moment,
     again: Moment,
@@ -159,6 +161,7 @@ impl Candidate {
             seen: None,
             until: None,
             was_last: false,
+            rivalled: false,
             looked: Moment::default(),
             again: Moment::default(),
         }
@@ -176,6 +179,11 @@ impl Candidate {
             _ if self.was_last || now.0.saturating_sub(self.looked.0) >= self.duration => Role::Adrift,
             _ => Role::Following,
         }
+    }
+
+    /// Whether somebody else has been seen to take or renew the Lease: another one acts.
+    pub fn is_rivalled(&self) -> bool {
+        self.rivalled
     }
 
     /// What is to be done now. `wall`: the time of day, as a `MicroTime`; it is only for people to read.
@@ -205,9 +213,12 @@ impl Candidate {
             return;
         };
         let record = Record::of(&lease, self.duration);
-        let since = self.seen.take().filter(|(seen, _)| *seen == record).map_or(now, |(_, since)| since);
+        let is_anothers = !record.holder.is_empty() && record.holder != self.identity;
+        let before = self.seen.take();
+        self.rivalled |= is_anothers && before.as_ref().is_some_and(|(seen, _)| *seen != record);
+        let since = before.filter(|(seen, _)| *seen == record).map_or(now, |(_, since)| since);
         let has_expired = now.0.saturating_sub(since.0) >= record.duration;
-        if !record.holder.is_empty() && record.holder != self.identity && !has_expired {
+        if is_anothers && !has_expired {
             (self.was_last, self.until) = (false, None);
         }
         self.seen = Some((record, since));

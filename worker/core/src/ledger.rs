@@ -13,10 +13,12 @@
 //! | annotation | `runjob/spec-hash` | a hash of the Job as the user gave it |
 //! | annotation | `runjob/options` | JSON: log options and policies |
 //! | annotation | `runjob/ttl` | the user's `ttlSecondsAfterFinished`, held back until the task is answered |
+//! | annotation | `runjob/kept-until` | nobody waits for the Job any more, and a sweep keeps it until then |
 //! | annotation | `runjob/settled` | `true` once the task is answered; then only `v`, `owner` and `spec-hash` stay beside it |
 //!
 //! Nothing is put on the pod template.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -45,6 +47,7 @@ const OWNER: &str = "runjob/owner";
 const SPEC_HASH: &str = "runjob/spec-hash";
 const OPTIONS: &str = "runjob/options";
 const TTL: &str = "runjob/ttl";
+const KEPT_UNTIL: &str = "runjob/kept-until";
 const SETTLED: &str = "runjob/settled";
 
 /// The annotations that stay on a settled Job.
@@ -72,6 +75,8 @@ pub struct Stamp {
     pub options: Options,
     /// The user's `ttlSecondsAfterFinished`.
     pub ttl: Option<u64>,
+    /// Until when the Job is kept, although nobody waits for it any more, as a process has found out that is not there any more.
+    pub kept_until: Option<Timestamp>,
 }
 
 /// What of the request is needed after the Job was created.
@@ -235,7 +240,9 @@ fn read_open<'a>(text: impl Fn(&str) -> Option<&'a str>) -> Result<Stamp, Unread
         "lambda" => (Answer::WhenFinished, invocation()?),
         other => return Err(unreadable(FORM)(format!("unknown form {}", quoted(other)))),
     };
+    let no_time = |_| unreadable(KEPT_UNTIL)("it is no time".into());
     Ok(Stamp {
+        kept_until: text(KEPT_UNTIL).map(|until| until.parse().map_err(no_time)).transpose()?,
         answer,
         waiter,
         owner: OwnerKey::from_annotation(needed(OWNER)?),
@@ -293,6 +300,13 @@ pub fn settle(view: &JobView, stamp: &Stamp, least_ttl: u64) -> Value {
     if let Some(ttl) = stamp.ttl {
         patch.push(json!({"op": "add", "path": "/spec/ttlSecondsAfterFinished", "value": ttl.max(least_ttl)}));
     }
+    Value::Array(patch)
+}
+
+/// The JSON Patch that notes on a Job that nobody waits for until when it is kept. It applies only while it is still that waiter's.
+pub fn keep(view: &JobView, stamp: &Stamp, until: Timestamp) -> Value {
+    let mut patch = tests(view, &stamp.waiter);
+    patch.push(json!({"op": "add", "path": pointer("annotations", KEPT_UNTIL), "value": until.to_string()}));
     Value::Array(patch)
 }
 
@@ -500,6 +514,19 @@ mod tests {
         let patch = settle(&a_job().unstamped().stamped(&stamp).view(), &stamp, 130);
         assert_eq!(operations(&patch)[1], ("test", "/metadata/annotations/runjob~1invocation"));
         assert!(patch.to_string().contains(r#"{"op":"add","path":"/spec/ttlSecondsAfterFinished","value":130}"#));
+    }
+
+    #[test]
+    fn how_long_a_job_is_kept_is_noted_and_goes_when_it_is_taken_over() {
+        let until = "2026-11-24T12:15:00Z".parse().unwrap();
+        let patch = keep(&a_job().view(), &a_stamp(), until);
+        assert_eq!(operations(&patch)[1], ("test", "/metadata/annotations/runjob~1task-token"));
+        let mut job = a_job().value();
+        job["metadata"]["annotations"][KEPT_UNTIL] = patch[2]["value"].clone();
+        let view = JobView::of(&job).unwrap();
+        assert_eq!(view.entry, Entry::Open(Box::new(Stamp { kept_until: Some(until), ..a_stamp() })));
+        let patch = take_over(&view, &a_stamp(), &"g".parse().unwrap());
+        assert_eq!(operations(&patch).last(), Some(&("remove", "/metadata/annotations/runjob~1kept-until")));
     }
 
     #[test]

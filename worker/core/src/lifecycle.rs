@@ -53,6 +53,8 @@ pub enum Effect {
     Settle,
     /// Delete the Job and its pods: nobody waits for them any more.
     Delete,
+    /// Note on the Job until when it is kept: this process will not be there then.
+    Note,
 }
 
 /// How much of the pods is captured.
@@ -208,7 +210,11 @@ fn nobody_waits(view: &JobView, stamp: &Stamp, progress: &Progress, now: Moment)
     if progress.kept_until > now {
         // The next attempt with its key takes the Job over. One that has ended is kept for it as well: settled, it might go by its
         // TTL.
-        return Decision::Wait(Some(progress.kept_until));
+        return match progress.note {
+            stage if stage.is_due(now) => Decision::Do(Effect::Note),
+            Stage::Again(when) => Decision::Wait(Some(when.min(progress.kept_until))),
+            Stage::Open | Stage::Running | Stage::Done => Decision::Wait(Some(progress.kept_until)),
+        };
     }
     let stays = outlives_its_task(view, stamp);
     let (stage, decision) = if stays {
@@ -266,10 +272,12 @@ mod tests {
     const NOW: Moment = Moment(Duration::from_secs(1000));
     const EARLIER: Moment = Moment(Duration::from_mins(15));
 
+    #[expect(clippy::large_types_passed_by_value, reason = "the tests read better")]
     fn decide(job: &JobBuilder, progress: Progress) -> Decision {
         decide_with(&a_stamp(), job, progress)
     }
 
+    #[expect(clippy::large_types_passed_by_value, reason = "the tests read better")]
     fn decide_with(stamp: &Stamp, job: &JobBuilder, progress: Progress) -> Decision {
         step(&job.view(), stamp, &progress, NOW)
     }
@@ -610,7 +618,7 @@ mod tests {
             token in prop_oneof![
                 Just(TokenState::Alive), Just(TokenState::Gone), a_moment().prop_map(|until| TokenState::Elsewhere { until })
             ],
-            (capture, reply, settle, deletion) in (a_stage(), a_stage(), a_stage(), a_stage()),
+            (capture, reply, settle, deletion, note) in (a_stage(), a_stage(), a_stage(), a_stage(), a_stage()),
             [kept_until, confirm_at] in [a_moment(), a_moment()],
             deleting_since in prop_oneof![Just(None), Just(Some(EARLIER)), Just(Some(NOW))],
             pending in prop_oneof![Just(None), Just(Some(Pending::since(NOW, 0, None))), Just(Some(stuck(Course::Fail))), Just(Some(stuck(Course::Tell)))],
@@ -619,7 +627,7 @@ mod tests {
         ) -> Progress {
             let forbidden_since = None;
             Progress {
-                presence, confirm_at, forbidden_since, token, capture, reply, settle, deletion, kept_until, deleting_since, pending,
+                presence, confirm_at, forbidden_since, token, capture, reply, settle, deletion, kept_until, note, deleting_since, pending,
                 verdict, panics,
             }
         }

@@ -88,6 +88,7 @@ impl Plan {
                 owned_by,
             },
             ttl: manifest.ttl(),
+            kept_until: None,
         };
         let mut job = manifest.value().clone();
         if let Some(metadata) = metadata_mut(&mut job) {

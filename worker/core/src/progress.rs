@@ -34,6 +34,8 @@ pub struct Progress {
     pub deletion: Stage,
     /// Until when the Job is kept, once its task is gone: one with a key for the next attempt.
     pub kept_until: Moment,
+    /// The note of that on the Job: done, if it is enough that this process remembers.
+    pub note: Stage,
     /// When the Job was first seen with a `deletionTimestamp`.
     pub deleting_since: Option<Moment>,
     /// The clock of a Job without a ready pod.
@@ -87,6 +89,7 @@ impl Progress {
             Effect::Report(_) => self.reply = Stage::Again(again),
             Effect::Settle => self.settle = Stage::Again(again),
             Effect::Delete => self.deletion = Stage::Again(again),
+            Effect::Note => self.note = Stage::Again(again),
             // The watch may have shown the Job again in the meantime.
             Effect::Confirm if self.presence == Presence::Confirming => self.presence = Presence::Missing,
             Effect::Confirm => {}

@@ -17,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+use futures::future::join_all;
 use runjob_core::{arn::Source, lease::Role, progress::Moment, token::TaskToken};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -103,6 +104,7 @@ enum Command {
     Release { token: TaskToken, number: u64 },
     Follow { token: TaskToken, source: Source },
     Ask { token: TaskToken, source: Source, question: Question },
+    AskAll(oneshot::Sender<Vec<oneshot::Receiver<Verdict>>>),
     Reconsider { token: TaskToken, source: Source },
     Stop(TaskToken),
 }
@@ -145,6 +147,14 @@ impl Heartbeats {
         self.tell(Command::Ask { token: token.clone(), source: source.clone(), question });
         // The table dropped the question: the task was answered in the meantime.
         verdict.await.unwrap_or(Verdict::Unknown)
+    }
+
+    /// Asks for every task that is followed now, under the rate. Says how many of them there was no answer for.
+    pub async fn ask_all(&self) -> usize {
+        let (sender, asked) = oneshot::channel();
+        self.tell(Command::AskAll(sender));
+        let verdicts = join_all(asked.await.unwrap_or_default()).await;
+        verdicts.into_iter().filter(|verdict| matches!(verdict, Ok(Verdict::Unknown))).count()
     }
 
     /// Asks once more for a followed task that was found to be gone, as if it were alive. If it is not, the tracker is told so again.

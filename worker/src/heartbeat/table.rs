@@ -12,7 +12,7 @@ use runjob_core::{
     arn::Source, brake::Brake, lease::Role, owner::OwnerKey, progress::Moment, tempo::Tempo, token::TaskToken,
 };
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     task::JoinSet,
     time::Instant,
 };
@@ -236,6 +236,17 @@ impl Table {
             }
             Command::Follow { token, source } => self.follow(token, source),
             Command::Ask { token, source, question } => self.ask(&token, source, question),
+            Command::AskAll(asked) => {
+                let followed = self.beats.iter().filter(|(_, beat)| beat.followed);
+                let followed: Vec<_> = followed.map(|(token, beat)| (token.clone(), beat.source.clone())).collect();
+                let ask = |(token, source)| {
+                    let (question, verdict) = oneshot::channel();
+                    self.ask(&token, source, question);
+                    verdict
+                };
+                // Whoever asked may have given up.
+                let _ = asked.send(followed.into_iter().map(ask).collect());
+            }
             Command::Reconsider { token, source } => {
                 if let Some(death) = self.gone.remove(&token) {
                     self.reconsider(&token, source, death);

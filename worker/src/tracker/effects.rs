@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use jiff::SignedDuration;
 use runjob_core::{
     job::JobView,
     ledger::{self, Entry, OwnedBy, Stamp},
@@ -63,9 +64,20 @@ pub struct Effects {
     writing: Semaphore,
 }
 
+/// Where it is remembered how long a Job is kept that nobody waits for any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Memory {
+    /// In this process: it will be there.
+    OfProcess,
+    /// On the Job: this process will not.
+    OfJob,
+}
+
 /// How Jobs are looked after.
 #[derive(Debug, Clone, Copy)]
 pub struct Care {
+    /// Where it is remembered how long Jobs are kept.
+    pub memory: Memory,
     /// The most pods of one Job whose logs are read.
     pub max_log_pods: usize,
     /// The longest that a Job may be stuck. `None`: by what is wrong.
@@ -99,6 +111,7 @@ pub(super) enum WorkKind {
     Report { verdict: Verdict, object: Option<Arc<Value>>, captured: Arc<Captured> },
     Settle,
     Delete,
+    Note { until: Moment },
 }
 
 /// What came of an effect.
@@ -117,6 +130,7 @@ pub(super) enum Outcome {
     Replied(Delivery),
     Settled(Later),
     Deleted(Later),
+    Noted(Later),
     Confirmed(Confirmation),
     /// The Job is there, but this task has nothing to do with it any more.
     ConfirmedSettled,
@@ -209,6 +223,7 @@ impl Effects {
             }
             WorkKind::Settle => Outcome::Settled(self.settle(view, &stamp).await),
             WorkKind::Delete => Outcome::Deleted(self.delete(&view).await),
+            WorkKind::Note { until } => Outcome::Noted(self.note(&view, &stamp, until).await),
         }
     }
 
@@ -355,6 +370,19 @@ impl Effects {
             Err(error @ (WriteError::Unreachable(_) | WriteError::Passing { .. })) => {
                 warn!(%error, "unable to delete a Job that nobody waits for yet");
                 self.metrics.deleted(metrics::Outcome::Error);
+                Later::soon(&error)
+            }
+        }
+    }
+
+    /// Notes on a Job until when it is kept.
+    async fn note(&self, view: &JobView, stamp: &Stamp, until: Moment) -> Later {
+        let from_now = SignedDuration::try_from(until.0.saturating_sub(self.clock.now().0)).unwrap_or_default();
+        let Ok(until) = self.clock.wall().checked_add(from_now) else { return Later::Never };
+        match self.in_turn(self.cluster.patch(&view.key, &ledger::keep(view, stamp, until))).await {
+            Ok(()) => Later::Never,
+            Err(error) => {
+                warn!(%error, "unable to note how long a Job is kept that nobody waits for");
                 Later::soon(&error)
             }
         }

@@ -40,9 +40,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, error, info, info_span, warn};
 
-pub use effects::{Care, Effects, Returning};
+pub use effects::{Care, Effects, Memory, Returning};
 use effects::{Done, Outcome};
-pub use pulse::Pulse;
+pub use pulse::{Idle, Pulse};
 use table::{Entry, JobId, Keep, MAX_HELD_OBJECTS, Table};
 
 use crate::{
@@ -152,8 +152,10 @@ impl Tracker {
 
     /// Waits for the next message, and takes it in.
     async fn turn(&mut self, watched: &mut mpsc::Receiver<Watched>, lost: &mut mpsc::UnboundedReceiver<Lost>) {
-        let tick = Instant::now() + TICK;
-        let wake = self.table.next_wake().map_or(tick, |moment| self.clock.instant(moment).min(tick));
+        let (tick, next) = (Instant::now() + TICK, self.table.next_wake());
+        let wake = next.map_or(tick, |moment| self.clock.instant(moment).min(tick));
+        let idle = if self.running.is_empty() { Idle::Until(next) } else { Idle::Busy };
+        let pulse = self.pulse.clone();
         // Each is short, and none comes of the others without end: what comes first starves nobody.
         tokio::select! {
             biased;
@@ -166,7 +168,8 @@ impl Tracker {
                 }
             }
             Some(news) = watched.recv() => self.watched(news),
-            () = tokio::time::sleep_until(wake) => {
+            // Not before nothing else is there to be taken in.
+            () = async { pulse.rests(idle); tokio::time::sleep_until(wake).await } => {
                 for id in self.table.due(self.clock.now()) {
                     self.step(&id);
                 }
@@ -391,6 +394,12 @@ impl Tracker {
             // Whatever ends a task that was not answered takes it from whoever may wait for it.
             Decision::Do(effect @ (Effect::Delete | Effect::Settle)) if entry.progress.reply != Stage::Done => {
                 match (self.heartbeats.deletions_stopped(now), entry.stamp.waiter.task()) {
+                    // An earlier process has doubted it, and it was asked for again now.
+                    (Some(_), Some(_)) if self.effects.care.memory == Memory::OfJob && entry.was_kept() => effect,
+                    (Some(until), Some(_)) if self.effects.care.memory == Memory::OfJob => {
+                        entry.keep_until(until);
+                        return self.step(id);
+                    }
                     (Some(until), Some(_)) => {
                         entry.doubted = true;
                         self.table.wake_at(id, until);
@@ -464,6 +473,7 @@ impl Tracker {
             }
             Outcome::Settled(stage) => entry.progress.settle = stage.from(now),
             Outcome::Deleted(stage) => entry.progress.deletion = stage.from(now),
+            Outcome::Noted(stage) => entry.progress.note = stage.from(now),
             Outcome::Confirmed(shown) => entry.progress.confirmed(shown, now, effects::confirm_again(shown, now)),
             Outcome::ConfirmedSettled => {
                 entry.progress.reply = Stage::Done;
@@ -499,7 +509,8 @@ impl Tracker {
 
     /// How long Jobs are kept whose task is gone from now on.
     fn keep(&self) -> Keep {
-        Keep { now: self.clock.now(), reattach: self.effects.care.reattach_grace }
+        let Care { reattach_grace: reattach, memory, .. } = self.effects.care;
+        Keep { clock: self.clock, now: self.clock.now(), reattach, memory }
     }
 
     fn count(&self) {

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use runjob_core::progress::Moment;
 use tokio::sync::watch;
 
 use super::TICK;
@@ -11,10 +12,20 @@ use crate::{cluster::Scope, liveness::Sign};
 /// out, or while a list of very many Jobs comes in, a few ticks may be missed.
 const STUCK: Duration = Duration::from_secs(30);
 
+/// Whether anything is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Idle {
+    /// Something is.
+    Busy,
+    /// Nothing is, and nothing will be before that moment, unless there is news. `None`: at all.
+    Until(Option<Moment>),
+}
+
 /// What others wait for.
 #[derive(Debug)]
 pub struct Pulse {
     sign: Sign,
+    idle: watch::Sender<Idle>,
     unlisted: watch::Sender<BTreeSet<Scope>>,
 }
 
@@ -23,7 +34,7 @@ const _: () = assert!(TICK.as_secs() * 6 <= STUCK.as_secs());
 impl Pulse {
     /// These scopes are still to be listed.
     pub fn new(scopes: impl IntoIterator<Item = Scope>, sign: Sign) -> Self {
-        Self { sign, unlisted: watch::Sender::new(scopes.into_iter().collect()) }
+        Self { sign, idle: watch::Sender::new(Idle::Busy), unlisted: watch::Sender::new(scopes.into_iter().collect()) }
     }
 
     /// The scopes that have not shown a complete list yet.
@@ -40,6 +51,17 @@ impl Pulse {
     pub async fn listed(&self) {
         // The sender lives in `self`.
         let _ = self.unlisted.subscribe().wait_for(BTreeSet::is_empty).await;
+    }
+
+    /// Waits until nothing is under way, nor will be before that moment.
+    pub async fn idle_until(&self, moment: Moment) {
+        let rests = |idle: &Idle| matches!(idle, Idle::Until(next) if next.is_none_or(|next| next > moment));
+        // The sender lives in `self`.
+        let _ = self.idle.subscribe().wait_for(rests).await;
+    }
+
+    pub(super) fn rests(&self, idle: Idle) {
+        self.idle.send_replace(idle);
     }
 
     pub(super) fn tick(&self) {

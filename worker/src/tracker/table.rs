@@ -27,7 +27,7 @@ use tracing::info;
 
 use super::{
     capture::Captured,
-    effects::{Work, WorkKind},
+    effects::{Memory, Work, WorkKind},
     look::Looked,
 };
 use crate::{clock::Clock, cluster::Scope, heartbeat::Trust, metrics::Metrics, replies::Delivery};
@@ -46,7 +46,9 @@ const UNPROVEN: Duration = Duration::from_secs(5);
 /// How long a Job whose task is gone is kept.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Keep {
+    pub(super) clock: Clock,
     pub(super) now: Moment,
+    pub(super) memory: Memory,
     /// One with a key, for the next attempt.
     pub(super) reattach: Duration,
 }
@@ -145,6 +147,7 @@ impl Entry {
             }
             Effect::Settle => self.progress.settle = Stage::Running,
             Effect::Delete => self.progress.deletion = Stage::Running,
+            Effect::Note => self.progress.note = Stage::Running,
         }
     }
 
@@ -192,6 +195,7 @@ impl Entry {
             },
             Effect::Settle => WorkKind::Settle,
             Effect::Delete => WorkKind::Delete,
+            Effect::Note => WorkKind::Note { until: self.progress.kept_until },
             Effect::Confirm => WorkKind::Confirm,
         };
         Work { view: self.view.clone(), stamp: self.stamp.clone(), kind }
@@ -202,20 +206,38 @@ impl Entry {
         if self.progress.token == TokenState::Gone {
             return;
         }
-        let for_how_long = match trust {
-            _ if self.is_of_key() => keep.reattach,
-            Trust::Proven => Duration::ZERO,
-            Trust::Unproven => UNPROVEN,
+        let for_a_while = |pause| Moment(keep.now.0 + pause);
+        self.progress.note = Stage::Done;
+        self.progress.kept_until = match (self.stamp.kept_until, trust) {
+            // Another process has begun to wait.
+            (Some(noted), _) => keep.clock.moment(noted),
+            _ if self.is_of_key() => {
+                if keep.memory == Memory::OfJob {
+                    self.progress.note = Stage::Open;
+                }
+                for_a_while(keep.reattach)
+            }
+            (None, Trust::Proven) => keep.now,
+            (None, Trust::Unproven) => for_a_while(UNPROVEN),
         };
         self.progress.token = TokenState::Gone;
         self.uncapture();
         // What a look has shown went with it.
         self.progress.pending =
             self.progress.pending.map(|_| Pending::since(keep.now, self.view.ended_pods, self.longest_grace));
-        self.progress.kept_until = Moment(keep.now.0 + for_how_long);
         if self.is_of_key() {
             info!(job = %self.view.key, "the task is gone; its Job is kept for a while, for the next with its key");
         }
+    }
+
+    /// Whether the time is over for which another process has kept the Job.
+    pub(super) fn was_kept(&self) -> bool {
+        self.stamp.kept_until.is_some()
+    }
+
+    /// Keeps the Job until then, and notes that on it: this process will not be there.
+    pub(super) fn keep_until(&mut self, moment: Moment) {
+        (self.progress.kept_until, self.progress.note) = (moment, Stage::Open);
     }
 
     /// Nobody is going to read what was captured, and it takes room. If the task should be alive after all, it is captured anew.
@@ -396,7 +418,7 @@ mod tests {
 
     #[test]
     fn what_was_captured_goes_with_its_task_and_is_captured_anew_if_that_is_alive_after_all() {
-        let keep = Keep { now: at(1), reattach: Duration::ZERO };
+        let keep = Keep { clock: Clock::start(), now: at(1), memory: Memory::OfProcess, reattach: Duration::ZERO };
         let (_, mut before) = an_entry();
         before.has_captured(Captured::failed());
         assert!(before.captured.logs.is_some());

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use clap::Args;
 use runjob::settings::Settings;
+use runjob_core::clusters::{self, ClusterName};
 use runjob_sandbox::sfn::ExecutionStatus;
 use runjob_scenarios::world::World;
 use serde_json::{Value, json};
@@ -188,10 +189,10 @@ fn the_file_of_clusters_is_one_that_the_worker_takes() {
     let document = std::fs::read_to_string(CLUSTERS).unwrap();
     let (_, example, _) = example(&document, "clusters");
     let file = example.trim().strip_prefix("```yaml\n").unwrap().strip_suffix("```").unwrap();
-    let clusters = runjob_core::clusters::parse(file).unwrap();
-    let names: Vec<_> = clusters.keys().map(|name| name.as_str()).collect();
+    let served = clusters::parse(file).unwrap();
+    let names: Vec<_> = served.keys().map(ClusterName::as_str).collect();
     assert_eq!(names, ["far", "hall-7", "here", "prod"]);
-    let misspelt = runjob_core::clusters::parse("hall-7: {context: x, namespace: [y]}").unwrap_err().to_string();
+    let misspelt = clusters::parse("hall-7: {context: x, namespace: [y]}").unwrap_err().to_string();
     let unwrapped = document.replace('\n', " ");
     assert!(unwrapped.contains(&format!("`{misspelt}`")), "{misspelt}");
 }
