@@ -18,7 +18,7 @@ use tokio::{
 
 /// The shortest that a Lease may be held for: workers are killed here, and the next has to wait for that.
 const LEASE: &str = "1s";
-/// How many workers this process has started: each has a kubeconfig of its own, which goes with it.
+/// How many workers this process has started: each has a file of its own.
 static STARTED: AtomicUsize = AtomicUsize::new(0);
 
 /// What a process can be sent.
@@ -38,7 +38,8 @@ pub enum Signal {
 pub struct WorkerProcess {
     child: Child,
     log: watch::Receiver<String>,
-    kubeconfig: PathBuf,
+    /// It goes with it.
+    file: PathBuf,
 }
 
 /// What a worker is led to.
@@ -46,10 +47,19 @@ pub struct WorkerProcess {
 pub struct Surroundings {
     /// Its activity.
     pub activity: String,
-    /// The text of its kubeconfig.
-    pub kubeconfig: String,
+    /// The text of the file that leads it to Kubernetes.
+    pub kubernetes: File,
     /// Where its AWS client finds Step Functions.
     pub environment: Vec<(&'static str, String)>,
+}
+
+/// A file that leads a worker to Kubernetes.
+#[derive(Debug, Clone)]
+pub enum File {
+    /// `--kubeconfig`.
+    Kubeconfig(String),
+    /// `--clusters`.
+    Clusters(String),
 }
 
 impl Surroundings {
@@ -57,7 +67,7 @@ impl Surroundings {
     pub fn of(sandbox: &Sandbox) -> Self {
         Self {
             activity: sandbox.activity().to_owned(),
-            kubeconfig: sandbox.kubeconfig(),
+            kubernetes: File::Kubeconfig(sandbox.kubeconfig()),
             environment: sandbox.aws_environment().into(),
         }
     }
@@ -68,13 +78,17 @@ impl WorkerProcess {
     pub fn start(program: impl AsRef<Path>, surroundings: &Surroundings, flags: &[&str]) -> anyhow::Result<Self> {
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let name = format!("runjob-scenario-{}-worker-{number}", std::process::id());
-        let kubeconfig = std::env::temp_dir().join(name);
-        std::fs::write(&kubeconfig, &surroundings.kubeconfig).context("unable to write a kubeconfig")?;
+        let file = std::env::temp_dir().join(name);
+        let (flag, text) = match &surroundings.kubernetes {
+            File::Kubeconfig(text) => ("--kubeconfig", text),
+            File::Clusters(text) => ("--clusters", text),
+        };
+        std::fs::write(&file, text).with_context(|| format!("unable to write the file of {flag}"))?;
         let mut child = Command::new(program.as_ref())
             .args(["worker", "--activity-arn", &surroundings.activity, "--admin-addr", "127.0.0.1:0"])
             .args(flags)
-            .arg("--kubeconfig")
-            .arg(&kubeconfig)
+            .arg(flag)
+            .arg(&file)
             // A scenario's own flag goes before.
             .env("RUNJOB_LEASE_DURATION", LEASE)
             .envs(surroundings.environment.iter().cloned())
@@ -85,7 +99,7 @@ impl WorkerProcess {
         let stderr = child.stderr.take().context("the worker has no stderr")?;
         let (written, log) = watch::channel(String::new());
         tokio::spawn(keep(stderr, written));
-        Ok(Self { child, log, kubeconfig })
+        Ok(Self { child, log, file })
     }
 
     /// `kill -9`.
@@ -161,6 +175,6 @@ async fn keep(stderr: ChildStderr, log: watch::Sender<String>) {
 
 impl Drop for WorkerProcess {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.kubeconfig);
+        let _ = std::fs::remove_file(&self.file);
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     line::Line,
     patience::eventually,
     play::Run,
-    process::{Signal, Surroundings},
+    process::{File, Signal, Surroundings},
     rights,
     scenario::{Home, Rights, Scenario},
     workers::Workers,
@@ -110,8 +110,10 @@ impl Stage {
         let server = format!("{}://{}", url.scheme_str().unwrap_or("http"), line.address());
         let surroundings = Surroundings {
             activity: activity.clone(),
-            kubeconfig: KubernetesAccess { server, authority: access.authority, token, namespace: namespace.clone() }
-                .kubeconfig(),
+            kubernetes: File::Kubeconfig(
+                KubernetesAccess { server, authority: access.authority, token, namespace: namespace.clone() }
+                    .kubeconfig(),
+            ),
             environment,
         };
         let scope = if scenario.rights == Rights::Everywhere { vec![] } else { vec!["--namespace", &namespace] };

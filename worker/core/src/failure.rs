@@ -67,15 +67,15 @@ explained! {
     pub enum ErrorName {
         /// A part of the input cannot be taken: the cause names its path, what was found and what was expected.
         InvalidParameters => "RunJob.InvalidParameters", Pointless, "correct the state's Parameters";
-        /// The request names a cluster that is not served here, or its `Endpoint` or `CertificateAuthority` is not that cluster's.
+        /// The request names a cluster that is not served here, or none where there are several, or its `Endpoint` or `CertificateAuthority` is not that cluster's.
         ClusterNotAllowed => "RunJob.ClusterNotAllowed", Pointless,
             "name a cluster that is served; correct Endpoint and CertificateAuthority, or leave them out";
-        /// The request names a namespace outside those that this worker serves.
-        NamespaceNotAllowed => "RunJob.NamespaceNotAllowed", Pointless, "use one of the worker's --namespace";
+        /// The request names a namespace outside those that are served in its cluster.
+        NamespaceNotAllowed => "RunJob.NamespaceNotAllowed", Pointless, "use one of the namespaces that the cause lists";
         /// The pods would run as a service account that this worker does not allow, or the request does not show as which one.
         ServiceAccountNotAllowed => "RunJob.ServiceAccountNotAllowed", Pointless,
             "name one of the worker's --allow-service-account in the pod template's serviceAccountName";
-        /// The Kubernetes API could not be reached for 15 minutes.
+        /// The Kubernetes API could not be reached for 15 minutes; of several clusters, it is away, and 64 tasks wait for it already.
         ClusterUnreachable => "RunJob.ClusterUnreachable", Helps, "look at the cluster, and at the network on the way to it";
         /// The result does not fit into 240 KiB, even without logs, or the answer to a call does not.
         OutputTooLarge => "RunJob.OutputTooLarge", Pointless, "ask for less: limit, labelSelector or fieldSelector of a call";

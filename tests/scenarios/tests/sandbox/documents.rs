@@ -5,12 +5,14 @@ use std::sync::{Mutex, PoisonError};
 
 use clap::Args;
 use runjob::settings::Settings;
+use runjob_core::clusters::{self, ClusterName};
 use runjob_sandbox::sfn::ExecutionStatus;
 use runjob_scenarios::world::World;
 use serde_json::{Value, json};
 
 const CONTRACT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/contract.md");
 const ERRORS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/errors.md");
+const CLUSTERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/clusters.md");
 /// The activity that the document speaks of.
 const ACTIVITY: &str = "arn:aws:states:eu-west-1:123456789012:activity:jobs";
 
@@ -183,11 +185,25 @@ fn the_flags_are_those_of_the_command_line() {
 }
 
 #[test]
+fn the_file_of_clusters_is_one_that_the_worker_takes() {
+    let document = std::fs::read_to_string(CLUSTERS).unwrap();
+    let (_, example, _) = example(&document, "clusters");
+    let file = example.trim().strip_prefix("```yaml\n").unwrap().strip_suffix("```").unwrap();
+    let served = clusters::parse(file).unwrap();
+    let names: Vec<_> = served.keys().map(ClusterName::as_str).collect();
+    assert_eq!(names, ["far", "hall-7", "here", "prod"]);
+    let misspelt = clusters::parse("hall-7: {context: x, namespace: [y]}").unwrap_err().to_string();
+    let unwrapped = document.replace('\n', " ");
+    assert!(unwrapped.contains(&format!("`{misspelt}`")), "{misspelt}");
+}
+
+#[test]
 fn what_refers_to_a_document_finds_it() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
     let documents = [
         "README.md",
         "CONTRIBUTING.md",
+        "docs/clusters.md",
         "docs/contract.md",
         "docs/usage.md",
         "docs/operations.md",

@@ -1,6 +1,7 @@
 //! The worker on the sandbox, over real HTTP.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that meets an impossible value stops there")]
 
+mod clusters;
 mod cost;
 mod crash;
 mod create;
