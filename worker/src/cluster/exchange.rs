@@ -13,7 +13,7 @@ use super::{Cluster, connection::is_connect, eks::NotSent};
 use crate::error_chain::{chain, sources};
 
 /// The longest that a request and the whole of its answer may take: the response header's time, and some for the body.
-const DEADLINE: Duration = Duration::from_secs(45);
+pub(super) const DEADLINE: Duration = Duration::from_secs(45);
 /// How long to wait before an answer that is not to be believed is asked for again.
 const UNSETTLED_PAUSE: Duration = Duration::from_secs(1);
 /// The longest body that is read: far beyond what a result could carry, short of what hurts.

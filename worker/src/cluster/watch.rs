@@ -19,10 +19,7 @@ use tokio::sync::mpsc;
 use tower::service_fn;
 use tracing::{debug, warn};
 
-use super::{
-    Cluster,
-    connection::{RESPONSE_HEADER, SILENCE},
-};
+use super::{Cluster, connection::SILENCE, exchange::DEADLINE};
 use crate::{error_chain::chain, liveness::Sign, retry::WATCH};
 
 /// The server ends a watch after this many seconds: shorter than the idle time-outs of load balancers on the way.
@@ -32,8 +29,8 @@ const WATCH_SECONDS: u32 = 200;
 const MAX_FAILURES: u32 = 5;
 
 /// The longest from one sign of life to the next: a request waits for its header, its watch lasts until the server ends it, and a
-/// connection that is only half open is given up on.
-const STUCK: Duration = Duration::from_secs(RESPONSE_HEADER.as_secs() + WATCH_SECONDS as u64 + SILENCE.as_secs());
+/// connection that is only half open is given up on. Before a request is sent, EKS and AWS may be asked, too.
+const STUCK: Duration = Duration::from_secs(DEADLINE.as_secs() + WATCH_SECONDS as u64 + SILENCE.as_secs());
 
 /// What is watched.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

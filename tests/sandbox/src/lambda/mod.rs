@@ -117,7 +117,8 @@ impl Lambda {
             functions: Mutex::default(),
             deployed: Mutex::default(),
             calls: Noted::default(),
-            ids: Mutex::new(Generator::new(seed)),
+            // Other numbers than the uids of a cluster with the same seed.
+            ids: Mutex::new(Generator::new(seed ^ 0x6c61_6d62_6461)),
             running: Mutex::default(),
             reaper: Arc::new(Reaper::new(directory.clone())),
             directory,

@@ -17,6 +17,16 @@ fn state(process: u32) -> char {
     stat.rsplit(") ").next().unwrap().chars().next().unwrap()
 }
 
+/// Looks until it is so: the kernel tells nobody.
+async fn soon(is_so: impl Fn() -> bool) {
+    let looking = async {
+        while !is_so() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), looking).await.unwrap();
+}
+
 #[tokio::test]
 async fn an_idle_process_is_used_again() {
     let (lambda, function) = deployed(bootstrap());
@@ -36,10 +46,7 @@ async fn a_process_is_frozen_between_invocations() {
     let (lambda, function) = deployed(bootstrap());
     for invocation in 0..2 {
         assert_eq!(lambda.invoke("f", &json!({})).await.unwrap()["invocation"], invocation);
-        // The signal is sent; that the last thread has stopped is nothing that could be waited for.
-        while state(process(&function)) != 'T' {
-            tokio::task::yield_now().await;
-        }
+        soon(|| state(process(&function)) == 'T').await;
     }
 }
 
@@ -110,7 +117,5 @@ async fn no_process_outlives_the_service() {
     let process = process(&function);
     drop((lambda, function));
     // Killed is not yet gone: who is dead is a zombie until tokio has looked after it.
-    while std::fs::read_to_string(format!("/proc/{process}/stat")).is_ok_and(|stat| !stat.contains(") Z")) {
-        tokio::task::yield_now().await;
-    }
+    soon(|| std::fs::read_to_string(format!("/proc/{process}/stat")).map_or(true, |stat| stat.contains(") Z"))).await;
 }

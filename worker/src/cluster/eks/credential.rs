@@ -26,7 +26,7 @@ const MARGIN: Duration = Duration::from_secs(10);
 /// servers keep the verdict on a token for some seconds: what they refuse then is not the token.
 const YOUNG: Duration = Duration::from_secs(5);
 /// How long AWS credentials may take to come. The SDK's own cache gives them as long.
-const CREDENTIALS: Duration = Duration::from_secs(5);
+pub(super) const CREDENTIALS: Duration = Duration::from_secs(5);
 
 /// What authenticates with one cluster.
 #[derive(Debug)]

@@ -18,7 +18,7 @@ use super::{
 use crate::{clock::Clock, cluster::MAX_CAUSE, error_chain::chain};
 
 /// How long one call may take.
-const ATTEMPT: Duration = Duration::from_secs(5);
+pub(super) const ATTEMPT: Duration = Duration::from_secs(5);
 /// How long an answer is taken for the truth. A cluster that was made anew has another endpoint and another authority; if the old
 /// ones cannot be reached, it is asked sooner.
 const BELIEVED: Duration = Duration::from_mins(15);
@@ -46,7 +46,7 @@ pub enum DescribeError {
         reason: String,
     },
     /// It has no API server, or none any more.
-    #[error("the EKS cluster {name} is {status}; it has to be ACTIVE")]
+    #[error("the EKS cluster {name} cannot be used: it is {status}, not ACTIVE")]
     Unusable {
         /// The cluster.
         name: EksName,
@@ -54,7 +54,7 @@ pub enum DescribeError {
         status: String,
     },
     /// It has no API server yet.
-    #[error("the EKS cluster {name} is {status} yet; it has to be ACTIVE")]
+    #[error("the EKS cluster {name} is not ready yet: it is {status}, not ACTIVE")]
     NotReady {
         /// The cluster.
         name: EksName,
@@ -124,8 +124,11 @@ impl Described {
     async fn ask(&self) -> Result<Dated<Location>, DescribeError> {
         let answer = self.client.describe_cluster().name(self.name.as_str()).send().await;
         let answer = answer.map_err(|error| {
-            let code = error.code();
-            sorted(&self.name, &self.region, code, shortened(&chain(&error), MAX_CAUSE))
+            let reason = match (error.code(), error.message()) {
+                (Some(code), Some(message)) => format!("{code}: {message}"),
+                _ => chain(&error),
+            };
+            sorted(&self.name, &self.region, error.code(), shortened(&reason, MAX_CAUSE))
         })?;
         let location = located(&self.name, answer.cluster())?;
         let date = self.clock.wall();

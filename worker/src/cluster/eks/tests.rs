@@ -114,11 +114,15 @@ async fn a_cluster_is_where_it_was_while_eks_is_away() {
 async fn what_eks_says_no_to_is_told_with_what_to_do() {
     let cases = [
         (refused(404, "ResourceNotFoundException", "No cluster found"), true, "no EKS cluster prod in eu-west-1"),
-        (refused(403, "AccessDeniedException", "not authorized"), true, "allow eks:DescribeCluster"),
+        (
+            refused(403, "AccessDeniedException", "not authorized"),
+            true,
+            "allow eks:DescribeCluster on it, or configure its Endpoint and CertificateAuthority (AccessDeniedException: not authorized)",
+        ),
         (refused(403, "ExpiredTokenException", "expired"), false, "ExpiredToken"),
         (refused(429, "ThrottlingException", "slowly"), false, "Throttling"),
         (refused(500, "ServerException", "oh"), false, "unable to describe"),
-        (described_as(&json!({"status": "CREATING"})), false, "is CREATING yet"),
+        (described_as(&json!({"status": "CREATING"})), false, "not ready yet: it is CREATING"),
         (described_as(&json!({"status": "DELETING", "endpoint": "https://x"})), true, "is DELETING"),
         (described_as(&json!({"status": "FAILED"})), true, "is FAILED"),
         (described_as(&json!({})), false, "unknown status"),

@@ -1,7 +1,10 @@
 //! The rule of trust: what a request says of where its cluster is has to be what is known from elsewhere. A credential is never
 //! sent to a place that only a request names.
 
-use runjob_core::failure::{ErrorName, TaskFailure};
+use runjob_core::{
+    failure::{ErrorName, TaskFailure},
+    request::Target,
+};
 
 use super::location::{CertificateAuthority, EksName, Endpoint, Location};
 
@@ -12,6 +15,12 @@ pub struct Claim<'r> {
     pub endpoint: Option<&'r str>,
     /// `CertificateAuthority`.
     pub authority: Option<&'r str>,
+}
+
+impl<'r> From<&'r Target> for Claim<'r> {
+    fn from(target: &'r Target) -> Self {
+        Self { endpoint: target.endpoint.as_deref(), authority: target.certificate_authority.as_deref() }
+    }
 }
 
 /// What a request says is not so.

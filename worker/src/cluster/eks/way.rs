@@ -1,5 +1,5 @@
 //! The way of a request to an EKS cluster: where it is, a client for that place, a token; and once more with another token, if the
-//! API server does not take this one.
+//! API server does not take this one. It ends within the time of any other request.
 
 use std::{
     error::Error,
@@ -160,12 +160,14 @@ mod tests {
     use super::*;
     use crate::cluster::{
         Cluster, Delivery, LogEnd, LogRequest, Run,
-        connection::NAMESPACE,
+        connection::{NAMESPACE, RESPONSE_HEADER},
         eks::{
+            credential::CREDENTIALS,
+            describe,
             fixtures::{Provider, Provides, clock_at, credentials, presigned, somewhere},
             token::Audience,
         },
-        exchange::Ask,
+        exchange::{Ask, DEADLINE},
     };
 
     /// An API server that gives these answers, the last of them for ever.
@@ -255,6 +257,13 @@ mod tests {
 
     async fn a_minute_passes() {
         tokio::time::advance(Duration::from_mins(1)).await;
+    }
+
+    #[test]
+    fn the_whole_way_ends_within_the_time_of_a_request() {
+        for before in [describe::ATTEMPT, PROMPT] {
+            assert!(before + CREDENTIALS + RESPONSE_HEADER <= DEADLINE);
+        }
     }
 
     #[tokio::test(start_paused = true)]
