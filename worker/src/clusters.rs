@@ -112,23 +112,12 @@ pub enum Unusable {
     /// The AWS configuration lacks something.
     #[error(transparent)]
     Aws(#[from] EksError),
-    /// The file does not have it.
-    #[error("there is no such cluster")]
-    NotThere,
-}
-
-/// A file of clusters, with what it takes to connect to them.
-pub struct ClusterFile {
-    file: PathBuf,
-    entries: BTreeMap<ClusterName, ClusterEntry>,
-    /// EKS, as those see it who have assumed a role.
-    by_role: BTreeMap<Option<String>, Eks>,
 }
 
 /// The clusters that the settings name.
 pub async fn find(settings: &JobSettings, sdk: &SdkConfig) -> Result<Choice<Served>, ClustersError> {
     if let Some(file) = &settings.clusters {
-        return Ok(Choice::Named(ClusterFile::read(file, sdk, Clock::start()).await?.connect_all().await?));
+        return Ok(Choice::Named(of_file(file, sdk).await?));
     }
     let cluster = Cluster::find(settings.kubeconfig.as_deref(), settings.context.as_deref()).await?;
     Ok(of_flags(settings, cluster))
@@ -143,73 +132,88 @@ pub fn of_flags(settings: &JobSettings, cluster: Cluster) -> Choice<Served> {
     }
 }
 
-impl ClusterFile {
-    /// Reads it. Nobody is asked where the clusters are yet.
-    pub async fn read(file: &Path, sdk: &SdkConfig, clock: Clock) -> Result<Self, ClustersError> {
-        let unreadable = |source| ClustersError::Unreadable { file: file.to_owned(), source };
-        let text = tokio::fs::read_to_string(file).await.map_err(unreadable)?;
-        let entries = clusters::parse(&text).map_err(|error| ClustersError::File { file: file.to_owned(), error })?;
-        let mut by_role = BTreeMap::new();
-        for entry in entries.values() {
-            if let Access::Eks(access) = &entry.access
-                && !by_role.contains_key(&access.role)
-            {
-                by_role.insert(access.role.clone(), eks_with(access, sdk, clock).await);
-            }
-        }
-        Ok(Self { file: file.to_owned(), entries, by_role })
-    }
-
-    /// The names in it, for requests to choose from.
-    pub fn names(&self) -> Choice<ClusterName> {
-        Choice::Named(self.entries.keys().map(|name| (name.clone(), name.clone())).collect())
-    }
-
-    /// The cluster of that name, with connections of its own.
-    pub async fn connect(&self, name: &ClusterName) -> Result<Served, ClustersError> {
-        let served = match self.entries.get(name) {
-            Some(entry) => self.served(entry).await,
-            None => Err(Unusable::NotThere),
+async fn of_file(file: &Path, sdk: &SdkConfig) -> Result<BTreeMap<ClusterName, Served>, ClustersError> {
+    let unreadable = |source| ClustersError::Unreadable { file: file.to_owned(), source };
+    let text = tokio::fs::read_to_string(file).await.map_err(unreadable)?;
+    let entries = clusters::parse(&text).map_err(|error| ClustersError::File { file: file.to_owned(), error })?;
+    let mut connecting = Connecting { file, sdk, clock: Clock::start(), by_role: BTreeMap::new() };
+    let mut served: BTreeMap<ClusterName, Served> = BTreeMap::new();
+    for (name, entry) in &entries {
+        let unusable = |source| ClustersError::Cluster { name: name.clone(), file: file.to_owned(), source };
+        let one = connecting.serve(entry).await.map_err(unusable)?;
+        let is_same = |(other, there): &(&ClusterName, &Served)| {
+            one.is_same_as(there) && !entries.get(*other).is_some_and(|other| are_of_different_accounts(entry, other))
         };
-        served.map_err(|source| ClustersError::Cluster { name: name.clone(), file: self.file.clone(), source })
-    }
-
-    async fn connect_all(&self) -> Result<BTreeMap<ClusterName, Served>, ClustersError> {
-        let mut served: BTreeMap<ClusterName, Served> = BTreeMap::new();
-        for name in self.entries.keys() {
-            let one = self.connect(name).await?;
-            if let Some((other, _)) = served.iter().find(|(_, other)| one.is_same_as(other)) {
-                let (one, other, url) = (other.clone(), name.clone(), one.cluster.url().to_owned());
-                return Err(ClustersError::Same { one, other, file: self.file.clone(), url });
-            }
-            served.insert(name.clone(), one);
+        if let Some((other, _)) = served.iter().find(is_same) {
+            let (one, other, url) = (other.clone(), name.clone(), one.cluster.url().to_owned());
+            return Err(ClustersError::Same { one, other, file: file.to_owned(), url });
         }
-        Ok(served)
+        served.insert(name.clone(), one);
     }
+    Ok(served)
+}
 
-    async fn served(&self, entry: &ClusterEntry) -> Result<Served, Unusable> {
+/// Whether both are clusters that nothing but EKS knows the place of, and two roles see different ones.
+fn are_of_different_accounts(one: &ClusterEntry, other: &ClusterEntry) -> bool {
+    match (&one.access, &other.access) {
+        (Access::Eks(one), Access::Eks(other)) => {
+            one.endpoint.is_none() && other.endpoint.is_none() && one.role != other.role
+        }
+        _ => false,
+    }
+}
+
+/// Makes clusters of what a file says of them.
+struct Connecting<'a> {
+    /// Paths in it begin where it is.
+    file: &'a Path,
+    sdk: &'a SdkConfig,
+    clock: Clock,
+    /// EKS, as those see it who have assumed a role.
+    by_role: BTreeMap<Option<String>, Eks>,
+}
+
+impl Connecting<'_> {
+    async fn serve(&mut self, entry: &ClusterEntry) -> Result<Served, Unusable> {
         let ClusterEntry { access, namespaces, service_accounts, max_in_flight } = entry;
         let (cluster, eks) = match access {
             Access::InCluster => (Cluster::around()?, None),
             Access::Kubeconfig { file, context } => {
-                // As in a kubeconfig, paths begin where the file is.
                 let file = file.as_ref().map(|path| self.file.parent().unwrap_or(Path::new("")).join(path));
                 (Cluster::find(file.as_deref(), context.as_deref()).await?, None)
             }
             Access::Eks(access) => {
-                let target = target(access)?;
-                let eks = self.by_role.get(&access.role).ok_or(Unusable::NotThere)?;
+                let (target, eks) = (target(access)?, self.eks(access).await);
                 let cluster = eks.cluster(&target)?;
                 // Nothing says which namespace is the worker's own, for its Lease. One of those that it serves is one that it may use.
                 let cluster = match namespaces.iter().min() {
                     Some(namespace) => cluster.in_namespace(namespace),
                     None => cluster,
                 };
-                (cluster, Some((eks.clone(), target)))
+                (cluster, Some((eks, target)))
             }
         };
         let admission = Admission { namespaces: namespaces.clone(), service_accounts: service_accounts.clone() };
         Ok(Served { cluster, admission, max_in_flight: *max_in_flight, eks })
+    }
+
+    async fn eks(&mut self, access: &EksAccess) -> Eks {
+        if let Some(known) = self.by_role.get(&access.role) {
+            return known.clone();
+        }
+        let eks = match &access.role {
+            None => Eks::new(self.sdk, self.clock),
+            Some(role) => {
+                let provider = AssumeRoleProvider::builder(role)
+                    .configure(self.sdk)
+                    .region(Region::new(access.region.clone()))
+                    .session_name(SESSION);
+                let provider = SharedCredentialsProvider::new(provider.build().await);
+                Eks::new(&self.sdk.to_builder().credentials_provider(provider).build(), self.clock)
+            }
+        };
+        self.by_role.insert(access.role.clone(), eks.clone());
+        eks
     }
 }
 
@@ -239,19 +243,81 @@ impl Served {
     }
 }
 
-async fn eks_with(access: &EksAccess, sdk: &SdkConfig, clock: Clock) -> Eks {
-    let Some(role) = &access.role else { return Eks::new(sdk, clock) };
-    let provider = AssumeRoleProvider::builder(role)
-        .configure(sdk)
-        .region(Region::new(access.region.clone()))
-        .session_name(SESSION);
-    let provider = SharedCredentialsProvider::new(provider.build().await);
-    Eks::new(&sdk.to_builder().credentials_provider(provider).build(), clock)
-}
-
 fn target(access: &EksAccess) -> Result<EksCluster, Unusable> {
     let target = EksCluster::named(access.name.parse()?).in_region(access.region.as_str());
     let Some(endpoint) = &access.endpoint else { return Ok(target) };
     let location = Location { endpoint: endpoint.url.parse()?, authority: endpoint.certificate_authority.parse()? };
     Ok(target.at(location))
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_config::BehaviorVersion;
+    use aws_credential_types::Credentials;
+
+    use super::*;
+
+    /// The clusters of a file with that text.
+    async fn served(label: &str, text: &str) -> Result<BTreeMap<ClusterName, Served>, ClustersError> {
+        let file = std::env::temp_dir().join(format!("runjob-clusters-{label}-{}", std::process::id()));
+        std::fs::write(&file, text).unwrap();
+        let credentials = Credentials::new("key", "secret", None, None, "test");
+        let sdk = aws_config::defaults(BehaviorVersion::latest())
+            .region(Region::new("eu-west-1"))
+            .credentials_provider(SharedCredentialsProvider::new(credentials));
+        let served = of_file(&file, &sdk.load().await).await;
+        std::fs::remove_file(&file).unwrap();
+        served
+    }
+
+    #[tokio::test]
+    async fn a_cluster_of_eks_is_named_in_its_region_and_has_its_lease_where_it_may() {
+        let text = "
+            prod: {eks: {region: eu-west-1}, namespaces: [reports, batch], maxInFlight: 7}
+            other: {eks: {name: prod, region: eu-central-1}}
+        ";
+        let served = served("eks", text).await.unwrap();
+        let each: Vec<_> = served.values().map(|one| (one.cluster.url(), one.cluster.namespace())).collect();
+        let [other, prod] =
+            [("the EKS cluster prod in eu-central-1", "default"), ("the EKS cluster prod in eu-west-1", "batch")];
+        assert_eq!(each, [other, prod]);
+        let limits: Vec<_> = served.values().map(|one| one.max_in_flight.map(NonZeroU32::get)).collect();
+        assert_eq!(limits, [None, Some(7)]);
+    }
+
+    #[tokio::test]
+    async fn two_that_are_one_are_refused_unless_they_share_no_namespace_or_are_of_two_accounts() {
+        let one = "one: {eks: {name: prod, region: eu-west-1}, namespaces: [a, b]}";
+        for (other, is_one) in [
+            ("other: {eks: {name: prod, region: eu-west-1}}", true),
+            ("other: {eks: {name: prod, region: eu-west-1}, namespaces: [b]}", true),
+            ("other: {eks: {name: prod, region: eu-west-1}, namespaces: [c]}", false),
+            ("other: {eks: {name: prod, region: eu-west-1, role: 'arn:aws:iam::999999999999:role/jobs'}}", false),
+            ("other: {eks: {name: prod, region: eu-west-2}}", false),
+        ] {
+            let refused = served("one", &format!("{one}\n{other}")).await.err();
+            assert_eq!(matches!(refused, Some(ClustersError::Same { .. })), is_one, "{other}: {refused:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_is_named_with_its_cluster_and_its_reason() {
+        for (text, reason) in [
+            ("a b: {}", "$[\"a b\"]: expected a cluster's name"),
+            ("a: {eks: {name: p/q, region: eu-west-1}}", "\"p/q\" is not the name of an EKS cluster"),
+            (
+                "a: {eks: {region: eu-west-1, endpoint: 'https://x/y', certificateAuthority: x}}",
+                "\"https://x/y\" is not an endpoint",
+            ),
+            (
+                "a: {eks: {region: eu-west-1, endpoint: 'https://x', certificateAuthority: x}}",
+                "not a certificate authority",
+            ),
+            ("a: {kubeconfig: nobody-has-it}", "unable to find out where the cluster is"),
+        ] {
+            let error = anyhow::Error::from(served("reason", text).await.err().unwrap());
+            let chain = format!("{error:#}");
+            assert!(chain.contains(reason), "{text}: {chain}");
+        }
+    }
 }
