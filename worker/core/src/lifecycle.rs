@@ -383,7 +383,7 @@ mod tests {
 
     #[test]
     fn how_long_a_job_is_kept_is_noted_on_it_by_those_that_will_not_be_there() {
-        let later = Moment(NOW.0 + Duration::from_secs(60));
+        let later = Moment(NOW.0 + Duration::from_mins(1));
         let noting = |note| Progress { token: TokenState::Gone, kept_until: later, note, ..Progress::default() };
         assert_eq!(decide(&a_job(), noting(Stage::Open)), Decision::Do(Effect::Note));
         let again = Moment(NOW.0 + Duration::from_secs(2));
