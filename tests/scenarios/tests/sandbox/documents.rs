@@ -158,7 +158,9 @@ fn the_retry_has_the_errors_that_a_retry_helps_with() {
     let named: Vec<&str> = named.iter().map(|name| name.as_str().unwrap()).collect();
     let errors = std::fs::read_to_string(ERRORS).unwrap();
     let helped = errors.lines().filter(|line| line.contains(" | yes | "));
-    let helped: Vec<&str> = helped.filter_map(|line| line.split('`').nth(1)).collect();
+    let helped = helped.filter_map(|line| line.split('`').nth(1));
+    // Of a function alone, whose states have a retrier of its own for it.
+    let helped: Vec<&str> = helped.filter(|name| *name != "RunJob.StillRunning").collect();
     assert_eq!(named, helped);
 }
 
