@@ -22,7 +22,7 @@ use runjob_core::{
 use crate::{
     clock::Clock,
     cluster::{
-        Claim, Cluster, ConnectError, Eks, EksCluster, EksError, Location, NotAnAuthority, NotAnEksName, NotAnEndpoint,
+        Cluster, ConnectError, Eks, EksCluster, EksError, Location, NotAnAuthority, NotAnEksName, NotAnEndpoint,
     },
     settings::JobSettings,
     starter::Admission,
@@ -233,8 +233,7 @@ impl Served {
     /// of another one, nobody here knows by which addresses it can be reached. `patience`: how long EKS may take to say so.
     pub async fn vouch(&self, target: &Target, patience: Duration) -> Result<(), TaskFailure> {
         let Some((eks, cluster)) = &self.eks else { return Ok(()) };
-        let claim = Claim { endpoint: target.endpoint.as_deref(), authority: target.certificate_authority.as_deref() };
-        eks.vouch(cluster, claim, patience).await
+        eks.vouch(cluster, target, patience).await
     }
 
     fn is_same_as(&self, other: &Self) -> bool {

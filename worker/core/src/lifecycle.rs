@@ -372,13 +372,23 @@ mod tests {
     #[test]
     fn a_job_whose_task_is_gone_is_kept_for_as_long_as_there_is_a_reason_to() {
         let later = Moment(NOW.0 + Duration::from_secs(1));
-        let gone = Progress { token: TokenState::Gone, kept_until: later, ..Progress::default() };
+        let gone = Progress { token: TokenState::Gone, kept_until: later, note: Stage::Done, ..Progress::default() };
         for job in [a_job(), failing(), a_job().complete(), a_job().failed("BackoffLimitExceeded")] {
             assert_eq!(decide(&job, gone), Decision::Wait(Some(later)));
         }
         let nobody_came = Progress { kept_until: NOW, ..gone };
         assert_eq!(decide(&a_job(), nobody_came), Decision::Do(Effect::Delete));
         assert_eq!(decide(&a_job().complete(), nobody_came), Decision::Do(Effect::Settle));
+    }
+
+    #[test]
+    fn how_long_a_job_is_kept_is_noted_on_it_by_those_that_will_not_be_there() {
+        let later = Moment(NOW.0 + Duration::from_mins(1));
+        let noting = |note| Progress { token: TokenState::Gone, kept_until: later, note, ..Progress::default() };
+        assert_eq!(decide(&a_job(), noting(Stage::Open)), Decision::Do(Effect::Note));
+        let again = Moment(NOW.0 + Duration::from_secs(2));
+        assert_eq!(decide(&a_job(), noting(Stage::Again(again))), Decision::Wait(Some(again)));
+        assert_eq!(decide(&a_job(), noting(Stage::Running)), Decision::Wait(Some(later)));
     }
 
     #[test]
@@ -654,7 +664,8 @@ mod tests {
             let progress = Progress { reply: Stage::Done, ..progress };
             let decision = step(&view, &a_stamp(), &progress, NOW);
             let clears = matches!(decision, Decision::Do(Effect::Settle) | Decision::Forget | Decision::Wait(_));
-            let removes = decision == Decision::Do(Effect::Delete) && progress.verdict == Some(Verdict::Stuck);
+            let unwanted = matches!(decision, Decision::Do(Effect::Delete | Effect::Note));
+            let removes = unwanted && progress.verdict == Some(Verdict::Stuck);
             prop_assert!(clears || removes, "{decision:?}");
         }
 

@@ -16,8 +16,8 @@ mod watch;
 
 pub use connection::{Cluster, ConnectError};
 pub use eks::{
-    CertificateAuthority, Claim, DescribeError, Eks, EksCluster, EksError, EksName, Endpoint, LocateError, Location,
-    NotAnAuthority, NotAnEksName, NotAnEndpoint, NotTrusted,
+    CertificateAuthority, DescribeError, Eks, EksCluster, EksError, EksName, Endpoint, LocateError, Location,
+    NotAnAuthority, NotAnEksName, NotAnEndpoint,
 };
 pub use events::{EventKind, MAX_UNTOLD, keep_telling};
 pub use exchange::{Delivery, Exchanged, Unreachable};

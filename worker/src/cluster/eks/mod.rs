@@ -28,7 +28,10 @@ use std::{
 
 use aws_config::SdkConfig;
 use kube::Client;
-use runjob_core::failure::{ErrorName, TaskFailure};
+use runjob_core::{
+    failure::{ErrorName, TaskFailure},
+    request::Target,
+};
 use tokio::time::Instant;
 use tower::{Layer, service_fn};
 
@@ -42,7 +45,6 @@ use self::{
 pub use self::{
     describe::DescribeError,
     location::{CertificateAuthority, EksName, Endpoint, Location, NotAnAuthority, NotAnEksName, NotAnEndpoint},
-    trust::{Claim, NotTrusted},
 };
 use super::{
     Cluster,
@@ -136,11 +138,11 @@ impl Eks {
 
     /// Whether what a request says of where its cluster is, is so. If not, its task fails with that; so it does if there is no such
     /// cluster. While EKS does not answer, it is asked again, for as long as `patience` lasts.
-    pub async fn vouch(&self, target: &EksCluster, claim: Claim<'_>, patience: Duration) -> Result<(), TaskFailure> {
+    pub async fn vouch(&self, cluster: &EksCluster, target: &Target, patience: Duration) -> Result<(), TaskFailure> {
         let end = Instant::now() + patience;
         let mut pauses = CALLS.pauses();
         let location = loop {
-            let error = match self.locate(target).await {
+            let error = match self.locate(cluster).await {
                 Ok(location) => break location,
                 Err(error) => error,
             };
@@ -150,7 +152,7 @@ impl Eks {
             }
             tokio::time::sleep(pause).await;
         };
-        claim.check(&location).map_err(|error| error.failure(&target.name))
+        trust::check(target, &location).map_err(|error| error.failure(&cluster.name))
     }
 
     fn whereabouts(&self, target: &EksCluster) -> Result<Whereabouts, EksError> {

@@ -106,7 +106,7 @@ async fn a_cluster_is_where_it_was_while_eks_is_away() {
     service.says(refused(503, "ServiceUnavailableException", "later"));
     pass(Duration::from_hours(1)).await;
     ask(&cluster).await.unwrap();
-    eks.vouch(&prod(), Claim::default(), Duration::ZERO).await.unwrap();
+    eks.vouch(&prod(), &Target::default(), Duration::ZERO).await.unwrap();
     assert_eq!(service.arrived().len(), 2);
 }
 
@@ -147,7 +147,7 @@ async fn what_eks_says_no_to_is_told_with_what_to_do() {
         let error = eks.locate(&prod()).await.unwrap_err();
         assert!(error.to_string().contains(text), "{error}");
         assert_eq!(error.is_final(), is_final, "{error}");
-        let failure = eks.vouch(&prod(), Claim::default(), Duration::ZERO).await.unwrap_err();
+        let failure = eks.vouch(&prod(), &Target::default(), Duration::ZERO).await.unwrap_err();
         let name = if is_final { ErrorName::ClusterNotAllowed } else { ErrorName::ClusterUnreachable };
         assert_eq!(failure.error, name, "{error}");
     }
@@ -158,14 +158,15 @@ async fn a_request_is_vouched_for_only_if_eks_says_the_same() {
     let server = Server::kubernetes(Certificate::One).await;
     let service = Server::eks(described(server.address(), Certificate::One)).await;
     let eks = eks_of(&service);
+    let said = |endpoint: &str, authority: Certificate| Target {
+        name: Some("prod".to_owned()),
+        endpoint: Some(endpoint.to_owned()),
+        certificate_authority: Some(authority.authority()),
+    };
     let endpoint = format!("https://{}/", server.address());
-    let (ours, others) = (Certificate::One.authority(), Certificate::Other.authority());
-    let claim = Claim { endpoint: Some(&endpoint), authority: Some(&ours) };
-    eks.vouch(&prod(), claim, Duration::ZERO).await.unwrap();
-    for claim in
-        [Claim { endpoint: Some("https://evil.example"), ..claim }, Claim { authority: Some(&others), ..claim }]
-    {
-        let failure = eks.vouch(&prod(), claim, Duration::ZERO).await.unwrap_err();
+    eks.vouch(&prod(), &said(&endpoint, Certificate::One), Duration::ZERO).await.unwrap();
+    for target in [said("https://evil.example", Certificate::One), said(&endpoint, Certificate::Other)] {
+        let failure = eks.vouch(&prod(), &target, Duration::ZERO).await.unwrap_err();
         assert_eq!(failure.error, ErrorName::ClusterNotAllowed);
     }
     // Nobody else was asked.
@@ -177,8 +178,8 @@ async fn eks_is_asked_again_while_the_patience_lasts() {
     let server = Server::kubernetes(Certificate::One).await;
     let service = Server::eks(refused(503, "ServiceUnavailableException", "later")).await;
     let eks = eks_of(&service);
-    let (target, claim) = (prod(), Claim::default());
-    let vouched = eks.vouch(&target, claim, Duration::from_mins(1));
+    let (cluster, target) = (prod(), Target::default());
+    let vouched = eks.vouch(&cluster, &target, Duration::from_mins(1));
     let comes_back = async {
         while service.arrived().len() < 2 {
             tokio::task::yield_now().await;

@@ -8,24 +8,9 @@ use runjob_core::{
 
 use super::location::{CertificateAuthority, EksName, Endpoint, Location};
 
-/// What a request says of where its cluster is.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Claim<'r> {
-    /// `Endpoint`.
-    pub endpoint: Option<&'r str>,
-    /// `CertificateAuthority`.
-    pub authority: Option<&'r str>,
-}
-
-impl<'r> From<&'r Target> for Claim<'r> {
-    fn from(target: &'r Target) -> Self {
-        Self { endpoint: target.endpoint.as_deref(), authority: target.certificate_authority.as_deref() }
-    }
-}
-
 /// What a request says is not so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NotTrusted {
+pub(super) enum NotTrusted {
     /// Its `Endpoint` is another one.
     #[error("Endpoint is not that of the cluster")]
     Endpoint,
@@ -34,25 +19,23 @@ pub enum NotTrusted {
     Authority,
 }
 
-impl Claim<'_> {
-    /// Whether it is what is known of the cluster. What a request does not say cannot be wrong; what cannot be read is not what is
-    /// known.
-    pub fn check(self, known: &Location) -> Result<(), NotTrusted> {
-        let endpoint: Option<Result<Endpoint, _>> = self.endpoint.map(str::parse);
-        if endpoint.is_some_and(|claimed| claimed.as_ref() != Ok(&known.endpoint)) {
-            return Err(NotTrusted::Endpoint);
-        }
-        let authority: Option<Result<CertificateAuthority, _>> = self.authority.map(str::parse);
-        if authority.is_some_and(|claimed| claimed.as_ref() != Ok(&known.authority)) {
-            return Err(NotTrusted::Authority);
-        }
-        Ok(())
+/// Whether what a request says is what is known of the cluster. What it does not say cannot be wrong; what cannot be read is not what
+/// is known.
+pub(super) fn check(target: &Target, known: &Location) -> Result<(), NotTrusted> {
+    let endpoint: Option<Result<Endpoint, _>> = target.endpoint.as_deref().map(str::parse);
+    if endpoint.is_some_and(|said| said.as_ref() != Ok(&known.endpoint)) {
+        return Err(NotTrusted::Endpoint);
     }
+    let authority: Option<Result<CertificateAuthority, _>> = target.certificate_authority.as_deref().map(str::parse);
+    if authority.is_some_and(|said| said.as_ref() != Ok(&known.authority)) {
+        return Err(NotTrusted::Authority);
+    }
+    Ok(())
 }
 
 impl NotTrusted {
     /// What a task fails with for it.
-    pub fn failure(self, cluster: &EksName) -> TaskFailure {
+    pub(super) fn failure(self, cluster: &EksName) -> TaskFailure {
         let message = format!("ClusterName is \"{cluster}\", and {self}: correct it, or leave it out");
         TaskFailure::saying(ErrorName::ClusterNotAllowed, message)
     }
@@ -66,7 +49,7 @@ mod tests {
     use crate::cluster::eks::fixtures::{ONE_AUTHORITY, OTHER_AUTHORITY, authority};
 
     #[test]
-    fn a_claim_is_true_or_absent() {
+    fn what_a_request_says_is_so_or_is_not_said() {
         let known = Location {
             endpoint: "https://ABC.eks.amazonaws.com".parse().unwrap(),
             authority: authority(ONE_AUTHORITY),
@@ -94,12 +77,14 @@ mod tests {
             (None, Some(""), Err(NotTrusted::Authority)),
         ];
         for (endpoint, authority, expected) in cases {
-            assert_eq!(Claim { endpoint, authority }.check(&known), expected, "{endpoint:?} {authority:?}");
+            let said = |text: Option<&str>| text.map(ToOwned::to_owned);
+            let target = Target { name: None, endpoint: said(endpoint), certificate_authority: said(authority) };
+            assert_eq!(check(&target, &known), expected, "{target:?}");
         }
     }
 
     #[test]
-    fn a_false_claim_fails_its_task() {
+    fn what_is_not_so_fails_its_task() {
         let failure = NotTrusted::Endpoint.failure(&"prod".parse().unwrap());
         assert_eq!(failure.error, ErrorName::ClusterNotAllowed);
         assert!(
