@@ -22,6 +22,7 @@ pub struct Scenario {
     pub(crate) company: Company,
     pub(crate) home: Home,
     pub(crate) rights: Rights,
+    pub(crate) clusters: Clusters,
     pub(crate) flags: Vec<&'static str>,
     pub(crate) flags_of_first: Vec<&'static str>,
     pub(crate) heartbeat_interval: &'static str,
@@ -52,6 +53,15 @@ pub(crate) enum Home {
     Own,
     /// `default`, for workflows that name it.
     Default,
+}
+
+/// The clusters that the workers serve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Clusters {
+    /// The backend's, which needs no name.
+    One,
+    /// It is called `own`, and beside it there is `gone`, which is not there.
+    OwnAndGone,
 }
 
 /// What the worker's account may do.
@@ -222,6 +232,7 @@ impl Scenario {
             company: Company::SideBySide,
             home: Home::Own,
             rights: Rights::Documented,
+            clusters: Clusters::One,
             flags: Vec::new(),
             flags_of_first: Vec::new(),
             heartbeat_interval: "1s",
@@ -268,6 +279,13 @@ impl Scenario {
     #[must_use]
     pub fn rights(mut self, rights: Rights) -> Self {
         self.rights = rights;
+        self
+    }
+
+    /// The workers serve the backend's cluster under the name `own`, and another one, `gone`, that cannot be reached.
+    #[must_use]
+    pub fn beside_a_cluster_that_is_gone(mut self) -> Self {
+        self.clusters = Clusters::OwnAndGone;
         self
     }
 

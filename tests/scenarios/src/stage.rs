@@ -1,6 +1,10 @@
 //! Where a scenario is played: a namespace, an activity, and a worker of its own, on any backend.
 
-use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, bail};
 use runjob_sandbox::{
@@ -10,7 +14,7 @@ use runjob_sandbox::{
     serve::{Served, serve},
     sfn::{self, StepFunctions},
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::process::Command;
 
 use crate::{
@@ -21,7 +25,7 @@ use crate::{
     play::Run,
     process::{File, Signal, Surroundings},
     rights,
-    scenario::{Home, Rights, Scenario},
+    scenario::{Clusters, Home, Rights, Scenario},
     workers::Workers,
 };
 
@@ -108,15 +112,13 @@ impl Stage {
         let target = format!("{}:{}", url.host().unwrap_or_default(), url.port_u16().context("a URL without a port")?);
         let line = Line::to(target).await?;
         let server = format!("{}://{}", url.scheme_str().unwrap_or("http"), line.address());
-        let surroundings = Surroundings {
-            activity: activity.clone(),
-            kubernetes: File::Kubeconfig(
-                KubernetesAccess { server, authority: access.authority, token, namespace: namespace.clone() }
-                    .kubeconfig(),
-            ),
-            environment,
+        let own = KubernetesAccess { server, authority: access.authority, token, namespace: namespace.clone() };
+        let (kubernetes, scope) = match scenario.clusters {
+            Clusters::OwnAndGone => (File::Clusters(own_and_gone(own, &kubeconfigs(&scratch))?), vec![]),
+            Clusters::One if scenario.rights == Rights::Everywhere => (File::Kubeconfig(own.kubeconfig()), vec![]),
+            Clusters::One => (File::Kubeconfig(own.kubeconfig()), vec!["--namespace", namespace.as_str()]),
         };
-        let scope = if scenario.rights == Rights::Everywhere { vec![] } else { vec!["--namespace", &namespace] };
+        let surroundings = Surroundings { activity: activity.clone(), kubernetes, environment };
         let own = ["--group", &id, "--heartbeat-interval", scenario.heartbeat_interval, "--pollers", "4"];
         let flags = scope.into_iter().chain(own).chain(scenario.flags.iter().copied()).map(str::to_owned).collect();
         Ok(Self {
@@ -177,6 +179,8 @@ impl Stage {
     pub(crate) async fn clear(&mut self) -> anyhow::Result<()> {
         self.workers.kill().await?;
         std::fs::remove_dir_all(&self.scratch).context("unable to remove a directory")?;
+        // Most have none.
+        let _ = std::fs::remove_dir_all(kubeconfigs(&self.scratch));
         if self.backend == Backend::Sandbox {
             return Ok(());
         }
@@ -201,6 +205,25 @@ async fn empty(kube: &Api) -> anyhow::Result<usize> {
         }
     }
     Ok(found)
+}
+
+/// Where kubeconfigs are that a file of clusters refers to: beside the directory that containers may see.
+fn kubeconfigs(scratch: &Path) -> PathBuf {
+    scratch.with_extension("kubeconfigs")
+}
+
+/// A file of two clusters: the backend's, and one that nobody has ever reached.
+fn own_and_gone(own: KubernetesAccess, directory: &Path) -> anyhow::Result<String> {
+    let gone = KubernetesAccess { server: "https://127.0.0.1:1".to_owned(), ..own.clone() };
+    let namespaces = json!([own.namespace]);
+    std::fs::create_dir_all(directory).context("unable to make a directory")?;
+    let clusters = [("own", own), ("gone", gone)].map(|(name, access)| -> anyhow::Result<_> {
+        let file = directory.join(name);
+        std::fs::write(&file, access.kubeconfig()).context("unable to write a kubeconfig")?;
+        Ok((name.to_owned(), json!({"kubeconfig": file, "namespaces": namespaces})))
+    });
+    let clusters: Map<String, Value> = clusters.into_iter().collect::<anyhow::Result<_>>()?;
+    Ok(Value::from(clusters).to_string())
 }
 
 impl Services {

@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a test harness talks to whoever runs it")]
 
 mod calls;
+mod clusters;
 mod endings;
 mod failures;
 mod gone;
@@ -82,6 +83,7 @@ async fn main() -> ExitCode {
         requests::scenarios(),
         results::scenarios(),
         calls::scenarios(),
+        clusters::scenarios(),
         gone::scenarios(),
         keys::scenarios(),
         replicas::scenarios(),
