@@ -16,7 +16,12 @@ impl Gate {
 
     /// A Job that runs until the gate is open, and then prints `finished`.
     pub fn job(&self, name: &str) -> JobRequest {
-        a_job(name, &format!("while [ ! -e {} ]; do sleep 0.05; done; echo finished", self.0.display()))
+        self.job_that(name, "echo finished")
+    }
+
+    /// A Job that runs until the gate is open, and then does that.
+    pub fn job_that(&self, name: &str, then: &str) -> JobRequest {
+        a_job(name, &format!("while [ ! -e {} ]; do sleep 0.05; done; {then}", self.0.display()))
     }
 
     /// Lets the Job go on.

@@ -1,0 +1,11 @@
+//! The function as Lambda runs it, a process behind the Runtime API, between the sandbox's Step Functions and Kubernetes.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that meets an impossible value stops there")]
+
+mod attempts;
+mod crashes;
+mod processes;
+mod requests;
+mod results;
+mod starts;
+mod tokens;
+mod world;
