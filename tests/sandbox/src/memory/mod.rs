@@ -22,4 +22,4 @@ pub use fate::{Fate, Outbound, Service, Traffic, Undisturbed};
 pub use journal::{Journal, Line};
 pub use link::{DeliberatePanic, Link};
 pub use runtime::simulate;
-pub use services::{LinkedWorker, Memory, Place};
+pub use services::{LinkedWorker, Memory, Place, Ways};

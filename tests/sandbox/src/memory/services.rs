@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc};
 
 use anyhow::Context;
+use aws_config::SdkConfig;
 use jiff::{SignedDuration, Timestamp};
 use runjob::{
     clock::Clock,
@@ -55,6 +56,18 @@ pub struct Place {
     pub admission: Admission,
     /// The most Jobs at a time there, if that is said.
     pub max_in_flight: Option<NonZeroU32>,
+}
+
+/// The ways to both services of something that is no worker, such as an invocation of a function.
+pub struct Ways {
+    /// What both lead over.
+    pub link: Link,
+    /// To Kubernetes.
+    pub cluster: Cluster,
+    /// To Step Functions.
+    pub sdk: SdkConfig,
+    /// The time, and the time of day.
+    pub clock: Clock,
 }
 
 /// A worker behind a link. It dies when this is dropped, and when its link says so.
@@ -136,6 +149,14 @@ impl Memory {
             links.push(link);
         }
         self.running(name, settings, links, Choice::Named(served))
+    }
+
+    /// Ways to both services for something of that name. No worker may have it.
+    pub fn ways(&self, name: &str, traffic: Arc<dyn Traffic>) -> Ways {
+        let link = self.link(name, &Place { traffic, ..self.place() });
+        let (cluster, clock) = (self.cluster(&link), Clock::starting_at(self.now()));
+        let sdk = sfn_client::sdk_config(&link, &self.region, clock);
+        Ways { link, cluster, sdk, clock }
     }
 
     fn link(&self, worker: &str, place: &Place) -> Link {

@@ -13,6 +13,7 @@ pub mod bug;
 pub mod crew;
 pub mod enumeration;
 pub mod expected;
+pub mod functions;
 pub mod logbook;
 pub mod mishap;
 pub mod program;

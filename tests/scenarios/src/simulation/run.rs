@@ -49,8 +49,8 @@ pub fn play_buggy(story: &Story, mishaps: &Mishaps, bug: Bug) -> anyhow::Result<
 fn play_with(story: &Story, mishaps: &Mishaps, traffic: Arc<dyn Traffic>) -> anyhow::Result<Played> {
     let (log, _writing) = Logbook::open();
     simulate(SEED, async || {
-        let stage =
-            Stage::set(Setting { replicas: story.replicas, flags: story.flags, ..Setting::new(SEED) }, traffic)?;
+        let Story { replicas, flags, sweeping, .. } = *story;
+        let stage = Stage::set(Setting { replicas, flags, sweeping, ..Setting::new(SEED) }, traffic)?;
         (story.act)(&stage).await;
         let requests = until_rest(&stage, mishaps.latest_arrival()).await;
         let log = log.text();

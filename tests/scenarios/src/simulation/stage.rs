@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     expected::Expected,
+    functions::{self, Execution, Sweeping},
     program::programs,
     witness::{Witness, text},
 };
@@ -50,12 +51,14 @@ pub struct Setting<'s> {
     pub flags: &'s [&'s str],
     /// `HeartbeatSeconds` of every task.
     pub heartbeat: Duration,
+    /// When the function sweeps.
+    pub sweeping: Sweeping,
 }
 
 impl Setting<'_> {
     /// With one worker.
     pub fn new(seed: u64) -> Self {
-        Self { seed, replicas: 1, flags: &[], heartbeat: HEARTBEAT }
+        Self { seed, replicas: 1, flags: &[], heartbeat: HEARTBEAT, sweeping: Sweeping::Never }
     }
 }
 
@@ -72,19 +75,24 @@ pub enum Disturbance {
 
 /// The stage. Its workers die with it.
 pub struct Stage {
-    set: Arc<Set>,
+    pub(super) set: Arc<Set>,
     _crew: JoinSet<()>,
 }
 
-struct Set {
-    memory: Memory,
+/// What is on the stage.
+pub(super) struct Set {
+    pub(super) memory: Memory,
     settings: Settings,
-    traffic: Arc<dyn Traffic>,
+    pub(super) traffic: Arc<dyn Traffic>,
+    /// The executions whose states invoke the function.
+    pub(super) executions: Mutex<Vec<Execution>>,
     given: Mutex<Vec<Given>>,
     witness: Mutex<Witness>,
     /// The names of the Jobs that the story has deleted itself.
     deleted: Mutex<BTreeSet<String>>,
     replicas: Mutex<Vec<Option<Replica>>>,
+    /// Those that are not started again.
+    retired: Mutex<BTreeSet<usize>>,
     heartbeat: Duration,
     disturbances: Mutex<BTreeSet<Disturbance>>,
     /// Why workers ended that nobody had killed.
@@ -116,7 +124,7 @@ pub struct Replica {
 impl Stage {
     /// Starts everything.
     pub fn set(setting: Setting<'_>, traffic: Arc<dyn Traffic>) -> anyhow::Result<Self> {
-        let Setting { seed, replicas, flags, heartbeat } = setting;
+        let Setting { seed, replicas, flags, heartbeat, sweeping } = setting;
         let memory = Memory::start(Config {
             sfn: sfn::Config { seed, ..sfn::Config::default() },
             kube: kube::Config { seed, programs: programs(), ..kube::Config::default() },
@@ -126,16 +134,20 @@ impl Stage {
             memory,
             settings,
             traffic,
+            executions: Mutex::default(),
             given: Mutex::default(),
             witness: Mutex::default(),
             deleted: Mutex::default(),
             replicas: Mutex::new(vec![None; replicas]),
+            retired: Mutex::default(),
             heartbeat,
             disturbances: Mutex::default(),
             failures: Mutex::default(),
         });
         let mut crew = JoinSet::new();
+        functions::deploy(&set)?;
         crew.spawn(look_on(set.clone()));
+        crew.spawn(functions::keep_sweeping(set.clone(), sweeping));
         for place in 0..replicas {
             crew.spawn(keep_running(set.clone(), place));
         }
@@ -228,6 +240,12 @@ impl Stage {
         }
     }
 
+    /// Kills a worker, and starts no other in its place.
+    pub fn retire(&self, place: usize) {
+        lock(&self.set.retired).insert(place);
+        self.crash(place);
+    }
+
     /// Notes what was done to a worker.
     pub fn note(&self, disturbance: Disturbance) {
         lock(&self.set.disturbances).insert(disturbance);
@@ -283,14 +301,33 @@ impl Stage {
         self.kubernetes().list("jobs", None)
     }
 
-    /// Whether nothing is left to do: every task has ended, no Job is watched, and none is on its way out.
+    /// Every execution so far whose state invokes the function.
+    pub fn executions(&self) -> Vec<Execution> {
+        lock(&self.set.executions).clone()
+    }
+
+    /// Whether nothing is left to do.
     pub fn is_quiet(&self) -> bool {
+        self.set.is_quiet()
+    }
+}
+
+impl Set {
+    /// Whether somebody waits for the task of that token, or for what an invocation of that id is to deliver.
+    fn is_open(&self, token: &str) -> bool {
+        let is_given = |one: &Given| one.token == token && one.task.outcome().is_none();
+        lock(&self.given).iter().any(is_given) || self.is_awaited(token)
+    }
+
+    /// Whether nothing is left to do: every task has ended, no Job is watched, and none is on its way out.
+    pub(super) fn is_quiet(&self) -> bool {
         let open = |given: &Given| given.task.outcome().is_none();
+        let jobs = self.memory.kube.endpoint().list("jobs", None);
         let busy = |job: &Value| {
             !text(job, "/metadata/labels/runjob~1group").is_empty()
                 || job.pointer("/metadata/deletionTimestamp").is_some()
         };
-        !lock(&self.set.given).iter().any(open) && !self.jobs().iter().any(busy)
+        !lock(&self.given).iter().any(open) && self.executions_have_ended() && !jobs.iter().any(busy)
     }
 }
 
@@ -313,6 +350,9 @@ async fn keep_running(set: Arc<Set>, place: usize) {
             *kept = None;
         }
         drop(worker);
+        if lock(&set.retired).contains(&place) {
+            return;
+        }
         sleep(RESTART).await;
     }
 }
@@ -329,13 +369,11 @@ async fn look_on(set: Arc<Set>) {
             }
             Err(RecvError::Closed) => return,
         };
-        let given = lock(&set.given);
-        let is_open = |token: &str| given.iter().any(|one| one.token == token && one.task.outcome().is_none());
         let by_user = |name: &str| lock(&set.deleted).contains(name);
-        lock(&set.witness).see(&change, is_open, by_user);
+        lock(&set.witness).see(&change, |token| set.is_open(token), by_user);
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

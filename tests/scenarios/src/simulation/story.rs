@@ -2,7 +2,7 @@
 
 use futures::future::BoxFuture;
 
-use super::stage::Stage;
+use super::{functions::Sweeping, stage::Stage};
 
 /// What a story does on its stage.
 pub type Act = for<'s> fn(&'s Stage) -> BoxFuture<'s, ()>;
@@ -27,6 +27,8 @@ pub struct Story {
     pub flags: &'static [&'static str],
     /// Whether a worker may be missing.
     pub attendance: Attendance,
+    /// When the function sweeps.
+    pub sweeping: Sweeping,
     /// What happens.
     pub act: Act,
 }
@@ -34,7 +36,7 @@ pub struct Story {
 impl Story {
     /// A story with one worker.
     pub const fn new(name: &'static str, act: Act) -> Self {
-        Self { name, replicas: 1, flags: &[], attendance: Attendance::Optional, act }
+        Self { name, replicas: 1, flags: &[], attendance: Attendance::Optional, sweeping: Sweeping::Never, act }
     }
 
     /// The same, and a worker has to be there.
@@ -47,6 +49,12 @@ impl Story {
     #[must_use]
     pub const fn told(self, flags: &'static [&'static str]) -> Self {
         Self { flags, ..self }
+    }
+
+    /// The same without a worker: the function sweeps instead.
+    #[must_use]
+    pub const fn swept(self, sweeping: Sweeping) -> Self {
+        Self { replicas: 0, sweeping, ..self }
     }
 
     /// The same with so many workers.

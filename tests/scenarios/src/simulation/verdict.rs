@@ -9,8 +9,9 @@ use runjob_sandbox::{
 use serde_json::Value;
 
 use super::{
-    expected::Ending,
-    stage::{Disturbance, Given, Stage},
+    expected::{Ending, Expected},
+    functions::{Execution, Form, callbacks},
+    stage::{Disturbance, Stage},
     witness::{JobHistory, Milestone, PodHistory, Witness, has_condition, text},
 };
 
@@ -19,14 +20,33 @@ const TRACES: [&str; 4] = ["runjob/owner", "runjob/settled", "runjob/spec-hash",
 
 /// Judges a run that has come to rest. `log`: what the workers have logged.
 pub fn judge(stage: &Stage, log: &str) -> Vec<String> {
-    let (given, witness) = (stage.given(), stage.witness());
+    let (given, executions, witness) = (stage.given(), stage.executions(), stage.witness());
     let mut violations = witness.violations.clone();
     let fates = stage.journal().read(Fates::of);
-    let judge = Judge { stage, fates, given: &given, witness: &witness };
-    for (number, (one, record)) in given.iter().zip(stage.step_functions().records()).enumerate() {
-        let wrong = judge.task(one, &record);
+    let services = stage.step_functions();
+    let tasks = given.iter().map(|given| Work {
+        waiters: vec![given.token.clone()],
+        request: &given.request,
+        expected: &given.expected,
+        by: By::Worker,
+    });
+    let states = executions.iter().map(|execution| Work {
+        waiters: execution.waiters(services),
+        request: &execution.request,
+        expected: &execution.expected,
+        by: By::Function(execution),
+    });
+    let judge = Judge { stage, fates, work: tasks.chain(states).collect(), witness: &witness };
+    let records = services.records();
+    let of_tasks = records.iter().filter(|record| record.execution.is_none());
+    let ends = of_tasks.map(|record| record.outcome.clone());
+    let ends = ends.chain(executions.iter().map(|execution| execution.outcome(services)));
+    for (number, (work, outcome)) in judge.work.iter().zip(ends).enumerate() {
+        let wrong = judge.outcome(work, outcome);
         violations.extend(wrong.into_iter().map(|what| format!("task {number}: {what}")));
     }
+    let answered = records.iter().filter(|record| record.execution.is_none()).chain(callbacks(&records));
+    violations.extend(answered.flat_map(answers));
     // A part that a worker cannot be without may panic; then it ends as a whole. Nothing else is a reason.
     if !judge.fates.has(Mark::Panic) {
         violations.extend(stage.failures().into_iter().map(|reason| format!("a worker could not go on: {reason}")));
@@ -88,47 +108,75 @@ impl Fates {
     }
 }
 
+/// A task, or the one state of an execution.
+struct Work<'r> {
+    /// Its token; or the tokens and invocations of all its attempts.
+    waiters: Vec<String>,
+    request: &'r Value,
+    expected: &'r Expected,
+    by: By<'r>,
+}
+
+/// Who does it.
+#[derive(Clone, Copy)]
+enum By<'r> {
+    Worker,
+    Function(&'r Execution),
+}
+
+impl Work<'_> {
+    /// Every Job that any of its attempts ever waited for.
+    fn jobs<'w>(&self, witness: &'w Witness) -> Vec<(&'w String, &'w JobHistory)> {
+        witness.jobs.iter().filter(|(_, job)| job.tokens.iter().any(|one| self.waiters.contains(one))).collect()
+    }
+
+    /// Whether nothing stands on its Job of who has had it started.
+    fn is_only_started(&self) -> bool {
+        self.is_start() && matches!(self.by, By::Function(execution) if execution.form == Form::Waits)
+    }
+
+    fn is_start(&self) -> bool {
+        self.request.get("Action").is_some_and(|action| action == "runJob")
+    }
+}
+
 struct Judge<'r> {
     stage: &'r Stage,
     fates: Fates,
-    given: &'r [Given],
+    work: Vec<Work<'r>>,
     witness: &'r Witness,
 }
 
 impl Judge<'_> {
-    fn task(&self, given: &Given, record: &Record) -> Vec<String> {
-        let Some(outcome) = &record.outcome else { return vec!["it has not ended".to_owned()] };
+    fn outcome(&self, work: &Work<'_>, outcome: Option<TaskOutcome>) -> Vec<String> {
+        let Some(outcome) = &outcome else { return vec!["it has not ended".to_owned()] };
         let mut wrong = Vec::new();
-        if record.accepted.len() > 1 {
-            wrong.push("it was answered more than once".to_owned());
-        }
-        wrong.extend(other_answers(record));
-        let ending = &given.expected;
+        let ending = work.expected;
         let fits = ending.undisturbed.iter().any(|ending| ending.is(outcome))
             || (!self.is_calm() && ending.otherwise.iter().any(|ending| ending.is(outcome)))
             || (self.fates.has(Mark::Panic) && Ending::Fails("RunJob.Internal").is(outcome));
-        if !fits && !self.may_be_lost(given, outcome) {
+        if !fits && !self.may_be_lost(work, outcome) {
             wrong.push(format!("it ended with {}, expected {ending:?}", shortened(outcome)));
         }
-        wrong.extend(self.truth(given, outcome));
+        wrong.extend(self.truth(work, outcome));
         wrong
     }
 
     /// A task that no Job was ever made for may be lost with the answer to its poll, or with the worker that had it; so may one
     /// whose Job somebody deleted while no worker that acts was there to see it, or saw. Its `HeartbeatSeconds` brings that to light.
-    fn may_be_lost(&self, given: &Given, outcome: &TaskOutcome) -> bool {
+    fn may_be_lost(&self, work: &Work<'_>, outcome: &TaskOutcome) -> bool {
         if !Ending::TimesOut.is(outcome) && !matches!(outcome, TaskOutcome::TimedOut(_)) {
             return false;
         }
-        let mut jobs = self.witness.jobs_of(&given.token).peekable();
+        let jobs = work.jobs(self.witness);
         let crashed = self.fates.has(Mark::Crash) || self.stage.has_seen(Disturbance::Crashed);
-        if jobs.peek().is_none() {
+        if jobs.is_empty() {
             return crashed || self.fates.has(Mark::LostPoll);
         }
         let seen = |disturbance| self.stage.has_seen(disturbance);
         let absent =
             crashed || seen(Disturbance::Drained) || seen(Disturbance::Hindered) || self.fates.has(Mark::LostSight);
-        absent && jobs.all(|(_, job)| job.has(Milestone::Gone) && self.stage.has_deleted(&job.name))
+        absent && jobs.iter().all(|(_, job)| job.has(Milestone::Gone) && self.stage.has_deleted(&job.name))
     }
 
     /// Whether nothing went wrong.
@@ -138,17 +186,18 @@ impl Judge<'_> {
     }
 
     /// What the answer says must be so.
-    fn truth(&self, given: &Given, outcome: &TaskOutcome) -> Vec<String> {
-        let started = given.request.get("Action").is_some_and(|action| action == "runJob");
-        let runs_a_job = given.request.get("Job").is_some();
+    fn truth(&self, work: &Work<'_>, outcome: &TaskOutcome) -> Vec<String> {
+        let runs_a_job = work.request.get("Job").is_some();
         let (body, job) = match outcome {
             TaskOutcome::Succeeded(output) if runs_a_job => {
                 let output: Value = serde_json::from_str(output).unwrap_or_default();
                 let uid = text(&output, "/metadata/uid");
-                let Some(job) = self.witness.jobs.get(&uid).filter(|job| job.tokens.contains(&given.token)) else {
+                let is_own = |job: &&JobHistory| job.tokens.iter().any(|one| work.waiters.contains(one));
+                let job = self.witness.jobs.get(&uid).filter(|job| work.is_only_started() || is_own(job));
+                let Some(job) = job else {
                     return vec!["its output shows a Job that never was its own".to_owned()];
                 };
-                if started {
+                if work.is_start() {
                     return Vec::new();
                 }
                 if !job.has(Milestone::Complete) {
@@ -157,7 +206,7 @@ impl Judge<'_> {
                 (output, (uid, job))
             }
             TaskOutcome::Failed { error: Some(error), cause } if error.starts_with("Job.") => {
-                let jobs: Vec<_> = self.witness.jobs_of(&given.token).collect();
+                let jobs = work.jobs(self.witness);
                 let found = match error.as_str() {
                     "Job.Deleted" => jobs
                         .iter()
@@ -178,7 +227,7 @@ impl Judge<'_> {
             }
             _ => return Vec::new(),
         };
-        let wants_logs = given.request.pointer("/LogOptions/RetrieveLogs").is_some_and(|wanted| *wanted == true);
+        let wants_logs = work.request.pointer("/LogOptions/RetrieveLogs").is_some_and(|wanted| *wanted == true);
         if wants_logs { self.logs(&body, job) } else { Vec::new() }
     }
 
@@ -229,16 +278,18 @@ impl Judge<'_> {
                 continue;
             }
             let uid = text(&job, "/metadata/uid");
-            let Some(given) = self.witness.jobs.get(&uid).and_then(|seen| self.given_of(seen.tokens.last()?)) else {
+            let Some(work) = self.witness.jobs.get(&uid).and_then(|seen| self.work_of(seen.tokens.last()?)) else {
                 continue;
             };
-            let ttl = given.request.pointer("/Job/spec/ttlSecondsAfterFinished");
-            if job.pointer("/spec/ttlSecondsAfterFinished") != ttl {
-                wrong.push(format!("the Job {name} has another TTL than its user's"));
+            let ttl = |job: &Value| job.pointer("/spec/ttlSecondsAfterFinished").and_then(Value::as_u64);
+            let (has, wanted) = (ttl(&job), work.request.get("Job").and_then(ttl));
+            // The next attempt with its key must find it, if a function is killed just before it returns.
+            let may_be_longer = matches!(work.by, By::Function(execution) if execution.has_key());
+            if has != wanted && !(may_be_longer && wanted.is_some() && has > wanted) {
+                wrong.push(format!("the Job {name} has another TTL than its user's: {has:?}"));
             }
             let finished = has_condition(&job, "Complete") || has_condition(&job, "Failed");
-            let stays = given.request.get("OnTaskGone").is_some_and(|policy| policy == "detach")
-                || given.request.get("Action").is_some_and(|action| action == "runJob");
+            let stays = work.request.get("OnTaskGone").is_some_and(|policy| policy == "detach") || work.is_start();
             if !finished && !stays {
                 wrong.push(format!("the Job {name} runs, and nobody waits for it"));
             }
@@ -251,8 +302,12 @@ impl Judge<'_> {
     /// its repetition has come and gone.
     fn owners(&self) -> Vec<String> {
         let mut wrong = Vec::new();
-        for given in self.given {
-            let made: Vec<_> = self.witness.jobs_of(&given.token).collect();
+        for work in &self.work {
+            let mut made = work.jobs(self.witness);
+            if let By::Function(_) = work.by {
+                // Another attempt makes a new one of it, if the answer of the one before has not arrived.
+                made.retain(|(_, job)| !job.has(Milestone::Failed));
+            }
             let lost =
                 made.iter().filter(|(_, job)| job.has(Milestone::Gone) && self.stage.has_deleted(&job.name)).count();
             if made.len() > 1 + lost + self.fates.late_creates {
@@ -281,16 +336,30 @@ impl Judge<'_> {
             ("an answer", format!("{:?}", self.stage.step_functions().records())),
         ];
         let mut wrong: Vec<String> = Vec::new();
-        for (number, given) in self.given.iter().enumerate() {
-            let shown = places.iter().filter(|(_, text)| text.contains(&given.token));
+        for (number, work) in self.work.iter().enumerate() {
+            // The id of an invocation is no secret.
+            if matches!(work.by, By::Function(execution) if execution.form == Form::Waits) {
+                continue;
+            }
+            let is_shown = |text: &String| work.waiters.iter().any(|token| text.contains(token));
+            let shown = places.iter().filter(|(_, text)| is_shown(text));
             wrong.extend(shown.map(|(place, _)| format!("{place} shows the token of task {number}")));
         }
         wrong
     }
 
-    fn given_of(&self, token: &str) -> Option<&Given> {
-        self.given.iter().find(|given| given.token == token)
+    fn work_of(&self, waiter: &str) -> Option<&Work<'_>> {
+        self.work.iter().find(|work| work.waiters.iter().any(|one| one == waiter))
     }
+}
+
+/// A task is answered once.
+fn answers(record: &Record) -> Vec<String> {
+    let mut wrong = other_answers(record);
+    if record.accepted.len() > 1 {
+        wrong.push("a task was answered more than once".to_owned());
+    }
+    wrong
 }
 
 /// An answer that came too late has to say the same as the one that was accepted, but for logs that went with their pods.

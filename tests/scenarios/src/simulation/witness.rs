@@ -23,7 +23,7 @@ pub struct JobHistory {
     pub name: String,
     /// Its owner key.
     pub owner: String,
-    /// Every token that it ever carried, the latest last.
+    /// Every token that it ever carried, and every invocation that ever waited for it; the latest last.
     pub tokens: Vec<String>,
     /// How far it ever came.
     reached: BTreeSet<Milestone>,
@@ -82,7 +82,8 @@ impl Witness {
         let gone = change.kind == ChangeKind::Deleted;
         let seen = self.jobs.entry(uid.clone()).or_default();
         seen.name.clone_from(&name);
-        let token = text(job, "/metadata/annotations/runjob~1task-token");
+        let token = ["task-token", "invocation"].map(|mark| text(job, &format!("/metadata/annotations/runjob~1{mark}")));
+        let token = token.concat();
         if !token.is_empty() && seen.tokens.last() != Some(&token) {
             seen.tokens.push(token.clone());
         }
