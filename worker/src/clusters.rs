@@ -184,13 +184,7 @@ impl Connecting<'_> {
             }
             Access::Eks(access) => {
                 let (target, eks) = (target(access)?, self.eks(access).await);
-                let cluster = eks.cluster(&target)?;
-                // Nothing says which namespace is the worker's own, for its Lease. One of those that it serves is one that it may use.
-                let cluster = match namespaces.iter().min() {
-                    Some(namespace) => cluster.in_namespace(namespace),
-                    None => cluster,
-                };
-                (cluster, Some((eks, target)))
+                (cluster_of_eks(&eks, &target, namespaces)?, Some((eks, target)))
             }
         };
         let admission = Admission { namespaces: namespaces.clone(), service_accounts: service_accounts.clone() };
@@ -225,7 +219,7 @@ impl Served {
 
     /// A cluster of EKS, and what is allowed there.
     pub fn of_eks(eks: &Eks, target: EksCluster, admission: Admission) -> Result<Self, EksError> {
-        let cluster = eks.cluster(&target)?;
+        let cluster = cluster_of_eks(eks, &target, &admission.namespaces)?;
         Ok(Self { cluster, admission, max_in_flight: None, eks: Some((eks.clone(), target)) })
     }
 
@@ -241,6 +235,15 @@ impl Served {
         let overlap = own.is_empty() || others.is_empty() || own.iter().any(|namespace| others.contains(namespace));
         self.cluster.url() == other.cluster.url() && overlap
     }
+}
+
+/// Nothing says which namespace is the worker's own, for its Lease. One of those that it serves is one that it may use.
+fn cluster_of_eks(eks: &Eks, target: &EksCluster, namespaces: &[String]) -> Result<Cluster, EksError> {
+    let cluster = eks.cluster(target)?;
+    Ok(match namespaces.iter().min() {
+        Some(namespace) => cluster.in_namespace(namespace),
+        None => cluster,
+    })
 }
 
 fn target(access: &EksAccess) -> Result<EksCluster, Unusable> {

@@ -82,7 +82,8 @@ impl Witness {
         let gone = change.kind == ChangeKind::Deleted;
         let seen = self.jobs.entry(uid.clone()).or_default();
         seen.name.clone_from(&name);
-        let token = ["task-token", "invocation"].map(|mark| text(job, &format!("/metadata/annotations/runjob~1{mark}")));
+        let token =
+            ["task-token", "invocation"].map(|mark| text(job, &format!("/metadata/annotations/runjob~1{mark}")));
         let token = token.concat();
         if !token.is_empty() && seen.tokens.last() != Some(&token) {
             seen.tokens.push(token.clone());
