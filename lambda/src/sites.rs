@@ -142,3 +142,17 @@ fn not_served(own: &str, named: &str) -> TaskFailure {
 fn unusable(error: &dyn std::error::Error) -> TaskFailure {
     TaskFailure::saying(ErrorName::ClusterNotAllowed, format!("the cluster cannot be used: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_used_for_a_minute_by_the_time_of_day_is_connected_anew() {
+        let at = |seconds| Timestamp::from_second(seconds).unwrap_or_default();
+        let mut connected = Young { it: "a cluster", used: at(0) };
+        assert_eq!(connected.again(at(59)), Some("a cluster"));
+        assert_eq!(connected.again(at(118)), Some("a cluster"), "it was used in between");
+        assert_eq!(connected.again(at(178)), None);
+    }
+}

@@ -16,7 +16,7 @@ use tracing::info;
 
 use crate::{
     function::{Function, Invocation},
-    outcome::{Failed, Outcome, returned, value},
+    outcome::{Failed, Outcome, value},
     session::Session,
 };
 
@@ -64,25 +64,29 @@ impl Session {
         }
     }
 
-    /// Starts what is asked for with a token. Gives the Job that whoever acts for the group is going to answer for; or what the task is
-    /// to be answered with at once.
-    async fn start_for(&self, request: &Request, token: &TaskToken) -> Result<JobKey, Reply> {
+    /// Starts what is asked for with a token.
+    async fn start_for(&self, request: &Request, token: &TaskToken) -> Handed {
         let source = self.invocation.function.clone();
         match request {
             Request::RunJob(run) => {
                 let hold = self.heartbeats.hold(token, &source);
                 let plan = Plan::new(run, token.clone(), source, &self.group);
                 match self.create(&plan, &hold).await {
-                    Ok(_) => Ok(plan.key),
-                    Err(failure) => Err(self.replies.failure(&failure)),
+                    Ok(_) => Handed::Over(plan.key),
+                    Err(failure) => Handed::Back(Err(failure)),
                 }
             }
-            Request::Call(call) => Err(match self.call(call).await {
-                Ok(output) => Reply::Success { output },
-                Err(failure) => self.replies.failure(&failure),
-            }),
+            Request::Call(call) => Handed::Back(self.call(call).await),
         }
     }
+}
+
+/// What becomes of a request that came with a token.
+enum Handed {
+    /// Whoever acts for the group is going to answer for this Job.
+    Over(JobKey),
+    /// It is to be answered at once.
+    Back(Result<String, TaskFailure>),
 }
 
 impl Function {
@@ -90,34 +94,37 @@ impl Function {
     /// natively, by the token.
     pub(crate) async fn hand_over(&self, event: &str, invocation: &Invocation, token: TaskToken) -> Outcome {
         let time = self.time(invocation);
-        let (reply, session) = match self.begin(event, invocation).await {
+        let (result, session) = match self.begin(event, invocation).await {
             Ok((session, request)) => match session.start_for(&request, &token).await {
-                Ok(job) => {
+                Handed::Over(job) => {
                     session.end().await;
                     return value(&json!({"Job": {"namespace": job.namespace, "name": job.name}}));
                 }
-                Err(reply) => (reply, Some(session)),
+                Handed::Back(result) => (result, Some(session)),
             },
-            Err(failure) => (self.replies(&invocation.function).failure(&failure), None),
+            Err(failure) => (Err(failure), None),
         };
         let replies = self.replies(&invocation.function);
-        let delivered = timeout_at(time.last, replies.deliver(&invocation.function, &token, reply.clone())).await;
+        let reply = match &result {
+            Ok(output) => Reply::Success { output: output.clone() },
+            Err(failure) => replies.failure(failure),
+        };
+        let delivered = timeout_at(time.last, replies.deliver(&invocation.function, &token, reply)).await;
         if let Some(session) = session {
             session.end().await;
         }
         match delivered {
             Ok(Delivery::Accepted) => value(&json!({"Answered": true})),
             Ok(Delivery::NotOurs) => value(&json!({"Answered": false})),
-            // The state fails by the function then.
-            Ok(Delivery::Refused) | Err(_) => match reply {
-                Reply::Failure { error, cause } => Err(Failed { error, cause }),
-                reply => {
-                    returned(reply)?;
-                    Err(Failed::internal(
+            // The state fails by the function then, whose errors have less room for a cause.
+            Ok(Delivery::Refused) | Err(_) => Err(result.err().map_or_else(
+                || {
+                    Failed::internal(
                         "Step Functions does not take the answer to the call: may the function's role states:SendTaskSuccess?",
-                    ))
-                }
-            },
+                    )
+                },
+                Failed::from,
+            )),
         }
     }
 }

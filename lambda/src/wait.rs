@@ -29,7 +29,10 @@ use runjob_core::{
     waiter::Waiter,
 };
 use serde_json::{Value, json};
-use tokio::{sync::mpsc, time::timeout_at};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout_at},
+};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
@@ -38,6 +41,8 @@ use crate::{
     session::Session,
 };
 
+/// How long an answer is held back for the sake of settling its Job: some seconds of trouble are worth it, an outage is not.
+const SETTLING: Duration = Duration::from_secs(20);
 /// News from the watch of the one Job that the tracker has not taken in yet.
 const NEWS: usize = 16;
 
@@ -92,7 +97,8 @@ impl Session {
             () = tokio::time::sleep_until(self.time.end) => None,
         }?;
         // It settles its Job before it returns: afterwards it may be frozen for ever. Whoever acts for the group does so otherwise.
-        if timeout_at(self.time.last, &mut serving).await.is_err() {
+        let settled_by = self.time.last.min(Instant::now() + SETTLING);
+        if timeout_at(settled_by, &mut serving).await.is_err() {
             warn!(job = %plan.key, "the Job could not be settled in time");
         }
         Some(reply)

@@ -1,7 +1,11 @@
 //! A Job that outlives the invocation that waits for it.
 
-use runjob_scenarios::jobs::Gate;
+use std::time::Duration;
+
+use runjob_sandbox::kube::Propagation;
+use runjob_scenarios::jobs::{Gate, a_job};
 use serde_json::json;
+use tokio::time::timeout;
 
 use crate::world::{World, is_settled, keyed, log, retrying, told};
 
@@ -76,7 +80,7 @@ async fn a_detached_job_without_a_key_is_left_and_settled() {
 #[tokio::test]
 async fn a_result_that_may_not_have_arrived_stays_for_the_next_attempt_whatever_the_ttl() {
     let world = World::new().await;
-    let job = keyed(&runjob_scenarios::jobs::a_job("x", "echo once")).with("/Job/spec/ttlSecondsAfterFinished", 0);
+    let job = keyed(&a_job("x", "echo once")).with("/Job/spec/ttlSecondsAfterFinished", 0);
     assert_eq!(log(&world.ask(&job).await.unwrap()), &json!("once\n"));
     let settled = world.job("x", is_settled).await;
     let ttl = settled["spec"]["ttlSecondsAfterFinished"].as_u64().unwrap();
@@ -106,4 +110,30 @@ async fn two_invocations_of_one_key_share_one_job() {
     assert_eq!(log(&second.unwrap()), &json!("finished\n"));
     world.assert_one_job();
     assert_eq!(world.function.environments().len(), 2);
+}
+
+#[tokio::test]
+async fn a_job_that_does_not_get_going_fails_and_is_deleted_with_a_key_or_without() {
+    let world =
+        World::with(|bootstrap| bootstrap.timeout(Duration::from_mins(2)).env("RUNJOB_STUCK_GRACE", "1s")).await;
+    let job = a_job("x", ":").with_main("image", "nosuch.invalid/image:1");
+    for job in [keyed(&job), job] {
+        let (error, cause) = told(timeout(Duration::from_secs(40), world.ask(&job)).await.unwrap());
+        assert!(error.starts_with("Job."), "{error}: {cause}");
+        let kube = world.sandbox.kubernetes();
+        kube.wait_for(|kube| kube.list("jobs", None).is_empty().then_some(())).await;
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_somebody_deletes_is_told_of() {
+    let (world, gate) = (World::new().await, Gate::closed("deleted"));
+    let job = keyed(&gate.job("x"));
+    let deleted = async {
+        world.runs("x").await;
+        world.sandbox.kubernetes().delete("jobs", "default", "x", Propagation::Background).unwrap();
+    };
+    let (outcome, ()) = tokio::join!(world.ask(&job), deleted);
+    assert_eq!(told(outcome).0, "Job.Deleted");
+    world.assert_one_job();
 }

@@ -1,8 +1,12 @@
 //! The process is killed in the middle, and the connections to the cluster are cut.
 
+use std::time::Duration;
+
+use http::StatusCode;
 use runjob_sandbox::faults::Effect;
 use runjob_scenarios::jobs::{Gate, a_job};
 use serde_json::json;
+use tokio::time::timeout;
 
 use crate::world::{World, is_settled, keyed, log, retrying};
 
@@ -45,14 +49,45 @@ async fn a_process_that_is_killed_before_it_hears_of_its_create_leaves_one_job()
 async fn a_process_that_is_killed_after_it_has_settled_its_job_leaves_the_result_to_the_next_attempt() {
     let world = World::new().await;
     let job = keyed(&a_job("x", "echo once")).with("/Job/spec/ttlSecondsAfterFinished", 0);
-    // The settling is done, and not known to be: the process is still at it.
-    world.sandbox.kube.faults().plan("patch jobs", Effect::CutAfterApply, 1);
-    world.sandbox.kube.faults().plan("get jobs", Effect::Delay(std::time::Duration::from_hours(1)), 1);
+    // Before it returns it tells of the warning, which takes its time.
+    world.sandbox.kube.faults().plan("create jobs", Effect::Warn("299 - \"hear, hear\""), 1);
+    world.sandbox.kube.faults().plan("create events", Effect::Delay(Duration::from_hours(1)), 1);
     let execution = world.start(&retrying(&job.parameters(), &CRASHED));
     world.job("x", is_settled).await;
     world.function.kill(0);
     assert_eq!(log(&world.output(&execution).await), &json!("once\n"));
+    assert_eq!(world.sandbox.step_functions().lambda().calls().len(), 2);
     world.assert_one_job();
+}
+
+#[tokio::test]
+async fn a_create_whose_answer_is_lost_makes_one_job() {
+    let world = World::new().await;
+    world.sandbox.kube.faults().plan("create jobs", Effect::CutAfterApply, 1);
+    assert_eq!(log(&world.ask(&a_job("x", "echo once")).await.unwrap()), &json!("once\n"));
+    assert_eq!(world.sandbox.kube.recorder().of("create jobs").len(), 1);
+    assert_eq!(world.function.environments().len(), 1);
+}
+
+#[tokio::test]
+async fn a_job_is_settled_though_that_does_not_go_well_at_first() {
+    let world = World::new().await;
+    world.sandbox.kube.faults().plan("patch jobs", Effect::Refuse, 1);
+    let unavailable = Effect::Answer { status: StatusCode::SERVICE_UNAVAILABLE, retry_after: None, body: "{}".into() };
+    world.sandbox.kube.faults().plan("patch jobs", unavailable, 1);
+    world.ask(&a_job("x", ":")).await.unwrap();
+    let job = world.sandbox.kubernetes().get("jobs", "default", "x").unwrap();
+    assert!(is_settled(&job), "nobody else is there to settle it: {job}");
+}
+
+#[tokio::test]
+async fn a_job_that_may_not_be_settled_holds_up_no_result() {
+    let world = World::new().await;
+    let forbidden = Effect::Answer { status: StatusCode::FORBIDDEN, retry_after: None, body: "{}".into() };
+    world.sandbox.kube.faults().plan("patch jobs", forbidden, 100);
+    let job = a_job("x", "echo done");
+    let result = world.ask(&job);
+    assert_eq!(log(&timeout(Duration::from_secs(15), result).await.unwrap().unwrap()), &json!("done\n"));
 }
 
 #[tokio::test]

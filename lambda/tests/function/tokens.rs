@@ -1,5 +1,11 @@
 //! A Job that is handed over with the token of its task.
 
+use std::time::Duration;
+
+use runjob_sandbox::{
+    faults::Effect,
+    sfn::{Clocks, TaskOutcome},
+};
 use runjob_scenarios::jobs::{Gate, JobRequest, a_job};
 use serde_json::{Value, json};
 
@@ -99,4 +105,43 @@ async fn a_token_beside_a_bad_request_is_not_shown() {
     assert_eq!(error, "RunJob.InvalidParameters");
     let seen = format!("{cause}{}", world.function.logs());
     assert!(!seen.contains("not to be seen"), "{seen}");
+}
+
+#[tokio::test]
+async fn a_process_that_is_killed_while_it_hands_over_leaves_one_job_to_the_next_attempt() {
+    for key in [Some("a key"), None] {
+        let (world, gate) = (World::new().await, Gate::closed(if key.is_some() { "key-handed" } else { "handed" }));
+        let _worker = world.sandbox.worker(&[]).await.unwrap();
+        let mut job = gate.job("x");
+        if let Some(key) = key {
+            job = job.with("/IdempotencyKey", key);
+        }
+        // Before it returns it tells of the warning, which takes its time.
+        world.sandbox.kube.faults().plan("create jobs", Effect::Warn("299 - \"hear, hear\""), 1);
+        world.sandbox.kube.faults().plan("create events", Effect::Delay(Duration::from_hours(1)), 1);
+        let mut state = handing_over(&job.parameters());
+        state["Retry"] = json!([{"ErrorEquals": ["Runtime.ExitError"], "IntervalSeconds": 1, "MaxAttempts": 3}]);
+        let execution = world.start(&state);
+        let first = world.runs("x").await;
+        world.function.kill(0);
+        world.job("x", |job| job["status"]["ready"] == json!(1) && token(job) != token(&first)).await;
+        gate.open().unwrap();
+        assert_eq!(world.output(&execution).await["status"]["succeeded"], json!(1));
+        assert_eq!(world.sandbox.kubernetes().list("jobs", None).len(), 1);
+        // Without a key the first makes room for the second.
+        assert_eq!(world.created(), if key.is_some() { 1 } else { 2 });
+        world.assert_lawful();
+    }
+}
+
+#[tokio::test]
+async fn a_token_in_the_input_of_an_activity_is_refused_and_not_shown() {
+    let world = World::new().await;
+    let _worker = world.sandbox.worker(&[]).await.unwrap();
+    let input = a_job("x", ":").with("/TaskToken", "not to be seen").input();
+    let task = world.sandbox.step_functions().bare_task(world.sandbox.activity(), &input, Clocks::default());
+    let TaskOutcome::Failed { error, cause } = task.finished().await else { panic!("it did not fail") };
+    assert_eq!(error.as_deref(), Some("RunJob.InvalidParameters"));
+    assert!(!cause.unwrap().contains("not to be seen"));
+    assert_eq!(world.created(), 0);
 }

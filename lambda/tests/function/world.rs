@@ -28,6 +28,7 @@ pub(crate) struct World {
     pub(crate) sandbox: Sandbox,
     pub(crate) function: Deployed,
     kubeconfig: PathBuf,
+    machines: AtomicUsize,
 }
 
 impl World {
@@ -54,7 +55,7 @@ impl World {
             .env("AWS_SECRET_ACCESS_KEY", SECRET)
             .env("RUNJOB_KUBECONFIG", kubeconfig.to_str().unwrap());
         let function = sandbox.step_functions().lambda().deploy("runjob", configured(bootstrap));
-        Self { sandbox, function, kubeconfig }
+        Self { sandbox, function, kubeconfig, machines: AtomicUsize::default() }
     }
 
     /// Invokes the function with a request.
@@ -81,7 +82,8 @@ impl World {
 
     pub(crate) fn start_machine(&self, definition: &Value, input: &Value) -> String {
         let service = self.sandbox.step_functions();
-        let machine = service.create_state_machine("m", &definition.to_string()).unwrap();
+        let name = format!("machine-{}", self.machines.fetch_add(1, Ordering::Relaxed));
+        let machine = service.create_state_machine(&name, &definition.to_string()).unwrap();
         service.start_execution(&machine, None, &input.to_string()).unwrap()
     }
 

@@ -367,6 +367,23 @@ mod tests {
         }
 
         #[test]
+        fn any_nested_cause_fits_into_the_payload_of_an_error(
+            logs in any_logs(),
+            escapes in prop::collection::vec("[\"\\\\\n\u{1}a]{0,4000}", 0..4),
+            filling in 0_usize..40_000,
+        ) {
+            let mut all = logs.clone();
+            all.pods.extend(logs_of(escapes.iter().map(|text| text.as_str().into()).collect()).pods);
+            for format in [LogFormat::Parsed, LogFormat::Raw] {
+                let reported = Reported { logs: Some(&all), format };
+                let cause = nested(|budget| of_failure(&json!({"code": "Job.Failed"}), &a_job(filling), reported, budget));
+                prop_assert!(serde_json::from_str::<Value>(&cause).is_ok());
+                let payload = json!({"errorType": "x".repeat(256), "errorMessage": cause}).to_string();
+                prop_assert!(payload.len() <= CAUSE_BUDGET.0, "{}", payload.len());
+            }
+        }
+
+        #[test]
         fn any_cause_is_json_within_its_budget(logs in any_logs(), filling in 0_usize..4000, budget in 1200_usize..20_000) {
             let text = of_failure(&json!({"code": "c"}), &a_job(filling), parsed(&logs), ByteBudget(budget));
             prop_assert!(text.len() <= budget);

@@ -145,7 +145,7 @@ impl Tracker {
         // Nobody heartbeats for an invocation.
         let (_nobody, mut lost) = mpsc::unbounded_channel();
         self.applied(&scope, job);
-        while !self.table.has_served() {
+        while !self.table.has_served(self.clock.now()) {
             self.turn(&mut watched, &mut lost).await;
         }
     }

@@ -42,6 +42,8 @@ const AFTER_PANIC: Duration = Duration::from_mins(1);
 /// A task that this process has never seen alive is not given up at once: if many are gone in that way, the brake on deletions is
 /// faster. The first beats of a worker that was started in the wrong place are told apart from bad luck by that.
 const UNPROVEN: Duration = Duration::from_secs(5);
+/// What is to be done again sooner than that, an invocation waits for: nobody may come after it who does it.
+const SOON: Duration = Duration::from_secs(10);
 
 /// How long a Job whose task is gone is kept.
 #[derive(Debug, Clone, Copy)]
@@ -278,11 +280,15 @@ impl Entry {
 
     /// Whether nothing is left to be done for an invocation that waits for the Job: it has its answer, and the Job is settled, or
     /// deleted, or will not be for a while; or another invocation has it now.
-    pub(super) fn has_served(&self) -> bool {
+    pub(super) fn has_served(&self, now: Moment) -> bool {
         let Progress { token, reply, settle, deletion, .. } = &self.progress;
-        let is_begun = |stage: &Stage| matches!(stage, Stage::Again(_) | Stage::Done);
+        let is_over = |stage: &Stage| match stage {
+            Stage::Done => true,
+            Stage::Again(when) => when.0 > now.0 + SOON,
+            Stage::Open | Stage::Running => false,
+        };
         matches!(token, TokenState::Elsewhere { .. })
-            || (*reply == Stage::Done && (is_begun(settle) || is_begun(deletion)))
+            || (*reply == Stage::Done && (is_over(settle) || is_over(deletion)))
     }
 
     /// An effect has panicked.
@@ -331,8 +337,8 @@ impl Table {
     }
 
     /// Whether nothing is left to be done for the invocation that waits.
-    pub(super) fn has_served(&self) -> bool {
-        self.entries.values().all(Entry::has_served)
+    pub(super) fn has_served(&self, now: Moment) -> bool {
+        self.entries.values().all(|entry| entry.has_served(now))
     }
 
     /// Gives the entry that this one replaces.
