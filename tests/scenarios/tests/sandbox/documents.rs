@@ -207,6 +207,7 @@ fn what_refers_to_a_document_finds_it() {
         "CONTRIBUTING.md",
         "docs/clusters.md",
         "docs/contract.md",
+        "docs/lambda.md",
         "docs/usage.md",
         "docs/operations.md",
         "docs/reliability.md",
@@ -236,7 +237,7 @@ fn what_refers_to_a_document_finds_it() {
 fn the_tests_that_hold_the_guarantees_exist() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut sources = String::new();
-    let mut directories = vec![root.join("worker"), root.join("tests")];
+    let mut directories = ["worker", "lambda", "tests"].map(|part| root.join(part)).to_vec();
     while let Some(directory) = directories.pop() {
         for entry in std::fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
