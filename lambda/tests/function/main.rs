@@ -9,6 +9,7 @@
 
 mod attempts;
 mod crashes;
+mod examples;
 mod processes;
 mod requests;
 mod results;
