@@ -9,9 +9,11 @@
 
 mod attempts;
 mod crashes;
+mod panics;
 mod processes;
 mod requests;
 mod results;
 mod starts;
 mod tokens;
+mod workers;
 mod world;
