@@ -10,9 +10,11 @@
 mod attempts;
 mod crashes;
 mod examples;
+mod panics;
 mod processes;
 mod requests;
 mod results;
 mod starts;
 mod tokens;
+mod workers;
 mod world;
