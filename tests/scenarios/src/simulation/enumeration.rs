@@ -58,9 +58,9 @@ pub fn single<'s>(calm: &[Calm<'s>], mishaps: &[Mishap]) -> Vec<Case<'s>> {
     cases
 }
 
-/// Whether the story has rules for such a mishap.
+/// Whether the story has rules for such a mishap: one that functions play without a worker has them for crashes only.
 fn suits(story: &Story, mishap: Mishap) -> bool {
-    story.attendance == Attendance::Optional || !mishap.is_crash()
+    if mishap.is_crash() { story.attendance == Attendance::Optional } else { story.replicas > 0 }
 }
 
 /// So many runs with two mishaps each, chosen by a seed.
@@ -70,6 +70,9 @@ pub fn pairs<'s>(calm: &[Calm<'s>], seed: u64, runs: usize) -> Vec<Case<'s>> {
     let mut cases = Vec::new();
     while cases.len() < runs {
         let Some(Calm { story, played }) = random.choice(calm) else { return cases };
+        if story.replicas == 0 {
+            continue;
+        }
         let first = random.usize(1..=played.requests);
         // What comes after the first mishap is longer than the undisturbed story, and mostly interesting near it.
         let second = first + 1 + random.usize(0..20);
