@@ -42,7 +42,7 @@ pub fn judge(stage: &Stage, log: &str) -> Vec<String> {
     let ends = of_tasks.map(|record| record.outcome.clone());
     let ends = ends.chain(executions.iter().map(|execution| execution.outcome(services)));
     for (number, (work, outcome)) in judge.work.iter().zip(ends).enumerate() {
-        let wrong = judge.outcome(work, outcome);
+        let wrong = judge.outcome(work, outcome.as_ref());
         violations.extend(wrong.into_iter().map(|what| format!("task {number}: {what}")));
     }
     let answered = records.iter().filter(|record| record.execution.is_none()).chain(callbacks(&records));
@@ -77,6 +77,8 @@ enum Mark {
     /// A watch, or the list before it, was held up or broken: what happened meanwhile may never have been seen.
     LostSight,
     Panic,
+    /// A patch arrived when others had followed it.
+    LatePatch,
 }
 
 impl Fates {
@@ -99,6 +101,7 @@ impl Fates {
             fates.marks.extend([Mark::Anything].into_iter().chain(mark).chain(of_watch.then_some(Mark::LostSight)));
             let late = matches!(fate, Fate::CutAndArriveLate(_) | Fate::CrashAndArriveLate(_));
             fates.late_creates += usize::from(late && kind == "create jobs");
+            fates.marks.extend((late && kind == "patch jobs").then_some(Mark::LatePatch));
         }
         fates
     }
@@ -148,8 +151,8 @@ struct Judge<'r> {
 }
 
 impl Judge<'_> {
-    fn outcome(&self, work: &Work<'_>, outcome: Option<TaskOutcome>) -> Vec<String> {
-        let Some(outcome) = &outcome else { return vec!["it has not ended".to_owned()] };
+    fn outcome(&self, work: &Work<'_>, outcome: Option<&TaskOutcome>) -> Vec<String> {
+        let Some(outcome) = outcome else { return vec!["it has not ended".to_owned()] };
         let mut wrong = Vec::new();
         let ending = work.expected;
         let fits = ending.undisturbed.iter().any(|ending| ending.is(outcome))
@@ -206,7 +209,12 @@ impl Judge<'_> {
                 (output, (uid, job))
             }
             TaskOutcome::Failed { error: Some(error), cause } if error.starts_with("Job.") => {
-                let jobs = work.jobs(self.witness);
+                let cause: Value =
+                    cause.as_deref().and_then(|cause| serde_json::from_str(cause).ok()).unwrap_or_default();
+                let told = text(&cause, "/job/metadata/uid");
+                let mut jobs = work.jobs(self.witness);
+                // Of several attempts it is the one that the cause is about.
+                jobs.retain(|(uid, _)| told.is_empty() || **uid == told);
                 let found = match error.as_str() {
                     "Job.Deleted" => jobs
                         .iter()
@@ -222,7 +230,6 @@ impl Judge<'_> {
                 if error == "Job.Deleted" {
                     return Vec::new();
                 }
-                let cause = cause.as_deref().and_then(|cause| serde_json::from_str(cause).ok()).unwrap_or_default();
                 (cause, ((*uid).clone(), *job))
             }
             _ => return Vec::new(),
@@ -272,6 +279,8 @@ impl Judge<'_> {
             let mut left: Vec<&str> = annotations.into_iter().flat_map(|all| all.keys()).map(String::as_str).collect();
             left.retain(|name| name.starts_with("runjob/"));
             left.sort_unstable();
+            // A settling that arrives late was decided before that was noted: it harms nobody.
+            left.retain(|name| *name != "runjob/kept-until" || !self.fates.has(Mark::LatePatch));
             let labelled = job.pointer("/metadata/labels/runjob~1group").is_some();
             if labelled || !(left.is_empty() || left == TRACES) {
                 wrong.push(format!("the Job {name} is not settled: {left:?}"));

@@ -97,7 +97,9 @@ fn alone() -> Vec<Story> {
                 let ends = || Expected::aborted().or(KILLED);
                 let executions: Vec<_> = jobs.map(|job| stage.invoke(Form::HandsOver, &job, ends())).collect();
                 stage.seconds(20).await;
-                executions.iter().for_each(|execution| stage.stop(execution));
+                for execution in &executions {
+                    stage.stop(execution);
+                }
             })
         }),
     ];
