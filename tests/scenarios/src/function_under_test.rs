@@ -1,0 +1,5 @@
+//! The production function, as a process of its own.
+
+fn main() -> std::process::ExitCode {
+    runjob_lambda::runtime::main()
+}

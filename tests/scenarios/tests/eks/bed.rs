@@ -1,0 +1,298 @@
+//! What the tests stand on: the cluster and its roles as they were brought up, and a Step Functions of each test's own.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use http::{Method, Request};
+use kube::{
+    Client,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use runjob_sandbox::{
+    access::StepFunctionsAccess,
+    front::Front,
+    lambda::{Bootstrap, Deployed},
+    serve::{Served, serve},
+    sfn::{self, Execution, StepFunctions},
+};
+use runjob_scenarios::process::{File, Surroundings, WorkerProcess};
+use serde_json::{Value, json};
+use tokio::{
+    sync::{Mutex, RwLock},
+    time::timeout,
+};
+
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_mins(5);
+/// So long the API server remembers whose a token is, and a moment.
+pub(crate) const REMEMBERED: Duration = Duration::from_secs(11);
+const JOBS: &str = "/apis/batch/v1/namespaces/default/jobs";
+const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
+const PODS: &str = "/api/v1/namespaces/default/pods";
+/// The name of the article's Job.
+pub(crate) const OF_THE_ARTICLE: &str = "my-eks-job";
+
+/// What takes STS away holds it to write, all others to read.
+pub(crate) static STS: RwLock<()> = RwLock::const_new(());
+/// The article's Job has one name for all who run it.
+pub(crate) static ARTICLE: Mutex<()> = Mutex::const_new(());
+
+/// The article's state machine, and where it runs.
+const WORKFLOW: &str = include_str!("../../../../examples/pi/workflow.asl.json");
+
+/// AWS credentials.
+pub(crate) struct Credentials(Vec<(&'static str, String)>);
+
+/// A test's own.
+pub(crate) struct Bed {
+    /// Its group, and what its Jobs' names begin with.
+    pub(crate) id: String,
+    /// What `eks up` says.
+    known: BTreeMap<String, String>,
+    step_functions: Front<StepFunctions>,
+    served: Served,
+    activity: String,
+    kube: Client,
+}
+
+impl Bed {
+    /// Finds what was brought up.
+    pub(crate) async fn new() -> Self {
+        static MADE: AtomicUsize = AtomicUsize::new(0);
+        let id = format!("eks-{}-{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
+        let file = directory("RUNJOB_EKS_DIR", "/var/tmp/runjob-eks").join("env");
+        let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("tests/cluster/eks up: {error}"));
+        let lines = text.lines().filter_map(|line| line.split_once('='));
+        let known: BTreeMap<_, _> = lines.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        let config = sfn::Config {
+            region: known["AWS_REGION"].clone(),
+            native_activity: Some("runjob".to_owned()),
+            ..sfn::Config::default()
+        };
+        let step_functions = Front::new(StepFunctions::new(config));
+        let activity = step_functions.endpoint().create_activity("runjob").unwrap();
+        let served = serve(step_functions.clone()).await.unwrap();
+        let admin = directory("RUNJOB_CLUSTER_DIR", "/var/tmp/runjob-cluster").join("admin.kubeconfig");
+        let admin = Kubeconfig::read_from(admin).unwrap();
+        let admin = kube::Config::from_custom_kubeconfig(admin, &KubeConfigOptions::default()).await.unwrap();
+        Self { id, known, step_functions, served, activity, kube: Client::try_from(admin).unwrap() }
+    }
+
+    /// The credentials of a role.
+    pub(crate) fn role(&self, name: &str) -> Credentials {
+        let of = |part: &str| self.known[&format!("RUNJOB_EKS_{name}_{part}")].clone();
+        Credentials(vec![
+            ("AWS_ACCESS_KEY_ID", of("ACCESS_KEY_ID")),
+            ("AWS_SECRET_ACCESS_KEY", of("SECRET_ACCESS_KEY")),
+            ("AWS_SESSION_TOKEN", of("SESSION_TOKEN")),
+        ])
+    }
+
+    /// Credentials of this test's own, whose role it may change.
+    pub(crate) async fn own_role(&self, role: &str) -> Credentials {
+        let (key, secret) = (format!("AKIA{}", self.id.replace('-', "").to_uppercase()), "of-nobody-else");
+        self.control(&format!("credentials?access_key_id={key}&secret_access_key={secret}&role={role}")).await;
+        Credentials(vec![("AWS_ACCESS_KEY_ID", key), ("AWS_SECRET_ACCESS_KEY", secret.to_owned())])
+    }
+
+    /// Asks the stand-in for AWS for something.
+    pub(crate) async fn control(&self, what: &str) {
+        self.of_aws(Method::POST, &format!("/{what}")).await;
+    }
+
+    /// How often STS was asked in vain so far.
+    pub(crate) async fn refusals(&self) -> u64 {
+        let state: Value = serde_json::from_str(&self.of_aws(Method::GET, "").await).unwrap();
+        state["sts"]["refused"].as_u64().unwrap()
+    }
+
+    async fn of_aws(&self, method: Method, what: &str) -> String {
+        let url = &self.known["RUNJOB_EKS_CONTROL"];
+        let (base, path) = url.split_at(url.rfind('/').unwrap());
+        let client = Client::try_from(kube::Config::new(base.parse().unwrap())).unwrap();
+        let request = Request::builder().method(method).uri(format!("{path}{what}")).body(Vec::new()).unwrap();
+        client.request_text(request).await.unwrap()
+    }
+
+    fn environment(&self, credentials: &Credentials) -> Vec<(&'static str, String)> {
+        let (url, region) = (self.served.url(), self.known["AWS_REGION"].clone());
+        let access = StepFunctionsAccess { url, region, key: String::new() };
+        let mut environment = BTreeMap::from(access.environment());
+        environment.insert("AWS_ENDPOINT_URL_EKS", self.known["AWS_ENDPOINT_URL_EKS"].clone());
+        // All that it ever says: no secret may be in it.
+        environment.insert("RUNJOB_LOG", "debug".to_owned());
+        environment.extend(credentials.0.iter().cloned());
+        environment.into_iter().collect()
+    }
+
+    /// A worker of the test's group, which is told of the cluster by its name alone.
+    pub(crate) fn worker(&self, credentials: &Credentials) -> WorkerProcess {
+        let clusters = json!({self.cluster(): {
+            "eks": {"region": self.known["AWS_REGION"]}, "namespaces": ["default"],
+        }});
+        let surroundings = Surroundings {
+            activity: self.activity.clone(),
+            kubernetes: File::Clusters(clusters.to_string()),
+            environment: self.environment(credentials),
+        };
+        let flags = ["--group", &self.id, "--heartbeat-interval", "1s", "--pollers", "4"];
+        WorkerProcess::start(env!("CARGO_BIN_EXE_runjob-under-test"), &surroundings, &flags).unwrap()
+    }
+
+    /// Waits until a worker polls: it knows the Jobs of the cluster then.
+    pub(crate) async fn polled(&self, worker: &WorkerProcess) {
+        let polled = async {
+            while self.service().waiting_polls(&self.activity) == 0 {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        timeout(PATIENCE, polled).await.unwrap_or_else(|_| panic!("it does not poll:\n{}", worker.log()));
+    }
+
+    /// A function that is told of no cluster.
+    pub(crate) fn function(&self, credentials: &Credentials) -> Deployed {
+        let bootstrap = Bootstrap::at(env!("CARGO_BIN_EXE_function-under-test"))
+            .envs(self.environment(credentials))
+            .env("RUNJOB_GROUP", &self.id)
+            .timeout(Duration::from_mins(4));
+        self.service().lambda().deploy("runjob", bootstrap)
+    }
+
+    pub(crate) fn service(&self) -> &Arc<StepFunctions> {
+        self.step_functions.endpoint()
+    }
+
+    /// The name that EKS has for the cluster.
+    pub(crate) fn cluster(&self) -> &str {
+        &self.known["RUNJOB_EKS_CLUSTER"]
+    }
+
+    /// The name of a Job of this test.
+    pub(crate) fn job_name(&self, name: &str) -> String {
+        format!("{}-{name}", self.id)
+    }
+
+    /// Starts a machine.
+    pub(crate) fn start(&self, definition: &str, input: &Value) -> String {
+        static MADE: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("machine-{}", MADE.fetch_add(1, Ordering::Relaxed));
+        let machine = self.service().create_state_machine(&name, definition).unwrap();
+        self.service().start_execution(&machine, None, &input.to_string()).unwrap()
+    }
+
+    /// Starts a machine with one state of these fields.
+    pub(crate) fn start_state(&self, state: &Value) -> String {
+        let mut state = state.clone();
+        state.as_object_mut().unwrap().extend([("Type".to_owned(), json!("Task")), ("End".to_owned(), json!(true))]);
+        self.start(&json!({"StartAt": "Run", "States": {"Run": state}}).to_string(), &json!({}))
+    }
+
+    /// How an execution ended.
+    pub(crate) async fn ended(&self, execution: &str) -> Execution {
+        let ended = timeout(PATIENCE, self.service().finished(execution)).await;
+        let ended = ended.unwrap_or_else(|_| panic!("it does not end: {:?}", self.service().history(execution)));
+        assert_eq!(self.service().invariant_violations(), [""; 0]);
+        ended.unwrap()
+    }
+
+    /// The output of an execution that has to succeed.
+    pub(crate) async fn output(&self, execution: &str) -> Value {
+        let ended = self.ended(execution).await;
+        assert_eq!(ended.status.name(), "SUCCEEDED", "{ended:?}");
+        serde_json::from_str(&ended.output.unwrap()).unwrap()
+    }
+
+    /// The error and the cause of an execution that has to fail.
+    pub(crate) async fn failure(&self, execution: &str) -> (String, Value) {
+        let ended = self.ended(execution).await;
+        assert_eq!(ended.status.name(), "FAILED", "{ended:?}");
+        (ended.error.unwrap(), serde_json::from_str(&ended.cause.unwrap()).unwrap())
+    }
+
+    /// The article's input, for this cluster: what it says of the way there is so.
+    pub(crate) fn input(&self) -> Value {
+        let [endpoint, ca] = ["ENDPOINT", "CA"].map(|part| &self.known[&format!("RUNJOB_EKS_CLUSTER_{part}")]);
+        json!({"cluster": {"name": self.cluster(), "ca": ca, "endpoint": endpoint}})
+    }
+
+    /// Makes room for the article's Job, and removes what it has left.
+    pub(crate) async fn clear_the_article(&self) {
+        self.delete(&format!("{JOBS}/{OF_THE_ARTICLE}")).await;
+        self.ask(Method::DELETE, &format!("{PODS}?labelSelector=job-name%3D{OF_THE_ARTICLE}")).await.unwrap();
+    }
+
+    /// Whether the Job of that name is there.
+    pub(crate) async fn has_job(&self, name: &str) -> bool {
+        match self.ask(Method::GET, &format!("{JOBS}/{name}")).await {
+            Ok(_) => true,
+            Err(kube::Error::Api(status)) if status.code == 404 => false,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Removes what the test has made.
+    pub(crate) async fn clear(&self) {
+        for place in [JOBS, LEASES] {
+            let list: Value = serde_json::from_str(&self.ask(Method::GET, place).await.unwrap()).unwrap();
+            let names = list["items"].as_array().unwrap().iter().filter_map(|one| one["metadata"]["name"].as_str());
+            for name in names.filter(|name| name.contains(&self.id)) {
+                self.delete(&format!("{place}/{name}")).await;
+            }
+        }
+    }
+
+    async fn delete(&self, place: &str) {
+        match self.ask(Method::DELETE, &format!("{place}?propagationPolicy=Background")).await {
+            Err(error) if !matches!(&error, kube::Error::Api(status) if status.code == 404) => panic!("{error}"),
+            _ => {}
+        }
+    }
+
+    async fn ask(&self, method: Method, path: &str) -> Result<String, kube::Error> {
+        self.kube.request_text(Request::builder().method(method).uri(path).body(Vec::new()).unwrap()).await
+    }
+}
+
+/// The article's machine, as it is printed.
+pub(crate) fn article() -> String {
+    WORKFLOW.to_owned()
+}
+
+/// The article's machine with the function in place of the native resources: its requests are the payloads.
+pub(crate) fn article_by_function() -> String {
+    let mut machine: Value = serde_json::from_str(WORKFLOW).unwrap();
+    for state in machine["States"].as_object_mut().unwrap().values_mut() {
+        let Some(native) = state["Resource"].as_str().and_then(|name| name.strip_prefix("arn:aws:states:::eks:"))
+        else {
+            continue;
+        };
+        let mut payload = state["Parameters"].clone();
+        payload["Action"] = json!(native);
+        state["Resource"] = json!("arn:aws:states:::lambda:invoke");
+        state["Parameters"] = json!({"FunctionName": "runjob", "Payload": payload});
+        if let Some(selector) = state.get_mut("ResultSelector") {
+            *selector = json!({"status.$": "$.Payload.status", "logs.$": "$.Payload.logs..pi"});
+        }
+    }
+    machine.to_string()
+}
+
+/// What no log may show is not in this one.
+pub(crate) fn assert_discreet(log: &str, credentials: &Credentials) {
+    assert!(!log.contains("k8s-aws-v1."), "a token was logged");
+    for (name, value) in &credentials.0 {
+        assert!(*name == "AWS_ACCESS_KEY_ID" || !log.contains(value), "{name} was logged");
+    }
+    assert!(!log.contains("panicked"), "{log}");
+}
+
+fn directory(variable: &str, otherwise: &str) -> PathBuf {
+    std::env::var_os(variable).map_or_else(|| otherwise.into(), PathBuf::from)
+}

@@ -1,0 +1,118 @@
+//! The function, which finds a cluster of EKS by the name in the request.
+
+use runjob_sandbox::lambda::Deployed;
+use runjob_scenarios::jobs::{JobRequest, a_job};
+use serde_json::{Value, json};
+
+use crate::bed::{ARTICLE, Bed, STS, article_by_function, assert_discreet};
+
+/// A state that invokes the function with this request.
+fn invoking(job: &JobRequest) -> Value {
+    json!({
+        "Resource": "arn:aws:states:::lambda:invoke",
+        "Parameters": {"FunctionName": "runjob", "Payload": job.parameters()},
+    })
+}
+
+/// A request for such a Job there.
+fn request(bed: &Bed) -> JobRequest {
+    a_job(&bed.job_name("x"), "echo finished").with("/ClusterName", bed.cluster())
+}
+
+/// The error of a request that is refused, and its cause: which of the function's stands within Step Functions'.
+async fn refused(bed: &Bed, function: &Deployed, job: &JobRequest) -> (String, Value) {
+    let (error, cause) = bed.failure(&bed.start_state(&invoking(job))).await;
+    assert_eq!(cause["errorType"], json!(error), "{}", function.logs());
+    let cause = serde_json::from_str(cause["errorMessage"].as_str().unwrap()).unwrap();
+    assert!(!bed.has_job(&bed.job_name("x")).await);
+    (error, cause)
+}
+
+#[tokio::test]
+#[ignore = "needs tests/cluster/eks up"]
+async fn the_articles_workflow_succeeds_with_the_articles_role() {
+    let (_sts, _article, bed) = (STS.read().await, ARTICLE.lock().await, Bed::new().await);
+    bed.clear_the_article().await;
+    let role = bed.role("ALLOWED");
+    let function = bed.function(&role);
+    let output = bed.output(&bed.start(&article_by_function(), &bed.input())).await;
+    assert_eq!(output["Payload"]["StatusCode"], json!(200), "{output}");
+    assert_discreet(&function.logs(), &role);
+    bed.clear_the_article().await;
+    bed.clear().await;
+}
+
+#[tokio::test]
+#[ignore = "needs tests/cluster/eks up"]
+async fn the_example_that_waits_succeeds() {
+    let (_sts, bed) = (STS.read().await, Bed::new().await);
+    let _function = bed.function(&bed.role("ALLOWED"));
+    let machine = include_str!("../../../../examples/lambda/waiting.asl.json");
+    let output =
+        bed.output(&bed.start(machine, &json!({"cluster": bed.cluster(), "whom": "you", "status": "0"}))).await;
+    assert!(output["logs"].to_string().contains("hello, you"), "{output}");
+    bed.clear().await;
+}
+
+#[tokio::test]
+#[ignore = "needs tests/cluster/eks up"]
+async fn the_example_of_a_callback_is_answered_by_a_worker_of_the_group() {
+    let (_sts, bed) = (STS.read().await, Bed::new().await);
+    let role = bed.role("ALLOWED");
+    let (worker, _function) = (bed.worker(&role), bed.function(&role));
+    let machine = include_str!("../../../../examples/lambda/callback.asl.json");
+    let output =
+        bed.output(&bed.start(machine, &json!({"cluster": bed.cluster(), "whom": "you", "status": "0"}))).await;
+    assert_eq!(output, json!({"greeting": ["hello, you"]}), "{}", worker.log());
+    bed.clear().await;
+}
+
+#[tokio::test]
+#[ignore = "needs tests/cluster/eks up"]
+async fn a_role_that_is_not_mapped_is_told_as_natively() {
+    let (_sts, bed) = (STS.read().await, Bed::new().await);
+    let role = bed.role("UNMAPPED");
+    let function = bed.function(&role);
+    let (error, cause) = refused(&bed, &function, &request(&bed)).await;
+    assert_eq!((error.as_str(), &cause["StatusCode"]), ("EKS.401", &json!(401)), "{cause}");
+    assert_eq!(cause["ResponseBody"]["reason"], json!("Unauthorized"), "{cause}");
+    assert_discreet(&function.logs(), &role);
+    bed.clear().await;
+}
+
+#[tokio::test]
+#[ignore = "needs tests/cluster/eks up"]
+async fn a_role_without_rights_is_told_as_natively() {
+    let (_sts, bed) = (STS.read().await, Bed::new().await);
+    let function = bed.function(&bed.role("FORBIDDEN"));
+    let (error, cause) = refused(&bed, &function, &request(&bed)).await;
+    assert_eq!((error.as_str(), &cause["StatusCode"]), ("EKS.403", &json!(403)), "{cause}");
+    assert_eq!(cause["ResponseBody"]["reason"], json!("Forbidden"), "{cause}");
+    assert!(cause["ResponseBody"]["message"].as_str().unwrap().contains("User \"eks-without-rights\" cannot create"));
+    bed.clear().await;
+}
+
+#[tokio::test]
+#[ignore = "needs tests/cluster/eks up"]
+async fn a_request_that_leads_elsewhere_than_eks_says_gets_no_credential() {
+    let (_sts, bed) = (STS.read().await, Bed::new().await);
+    let function = bed.function(&bed.role("ALLOWED"));
+    let elsewhere: Value = serde_json::from_str(include_str!("../../../../examples/pi/input.json")).unwrap();
+    for (field, part) in [("/Endpoint", "endpoint"), ("/CertificateAuthority", "ca")] {
+        let job = request(&bed).with(field, elsewhere["cluster"][part].clone());
+        let (error, cause) = refused(&bed, &function, &job).await;
+        assert_eq!(error, "RunJob.ClusterNotAllowed", "{cause}");
+    }
+    bed.clear().await;
+}
+
+#[tokio::test]
+#[ignore = "needs tests/cluster/eks up"]
+async fn a_role_that_may_not_describe_the_cluster_is_told_so() {
+    let (_sts, bed) = (STS.read().await, Bed::new().await);
+    let function = bed.function(&bed.role("BLIND"));
+    let (error, cause) = refused(&bed, &function, &request(&bed)).await;
+    assert!(error.starts_with("RunJob.Cluster"), "{error}: {cause}");
+    assert!(cause.to_string().contains("DescribeCluster"), "{cause}");
+    bed.clear().await;
+}

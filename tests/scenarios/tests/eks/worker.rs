@@ -1,0 +1,91 @@
+//! The worker, which is told of a cluster of EKS by a file.
+
+use std::time::Duration;
+
+use runjob_scenarios::jobs::a_job;
+use serde_json::{Value, json};
+
+use crate::bed::{ARTICLE, Bed, REMEMBERED, STS, article, assert_discreet};
+
+/// A state that runs such a Job natively.
+fn running(bed: &Bed, name: &str, script: &str) -> Value {
+    let job = a_job(&bed.job_name(name), script).with("/ClusterName", bed.cluster());
+    json!({"Resource": "arn:aws:states:::eks:runJob.sync", "Parameters": job.parameters()})
+}
+
+#[tokio::test]
+#[ignore = "needs tests/cluster/eks up"]
+async fn the_articles_workflow_succeeds_with_the_articles_role() {
+    let (_sts, _article, bed) = (STS.read().await, ARTICLE.lock().await, Bed::new().await);
+    bed.clear_the_article().await;
+    let role = bed.role("ALLOWED");
+    let worker = bed.worker(&role);
+    let output = bed.output(&bed.start(&article(), &bed.input())).await;
+    assert_eq!(output["StatusCode"], json!(200), "{output}");
+    assert_discreet(&worker.log(), &role);
+    bed.clear_the_article().await;
+    bed.clear().await;
+}
+
+/// A worker whose role becomes another one while it is at work. Before that it knows the cluster's Jobs, without which it asks for no tasks.
+async fn becoming(role: &str, error: &str) -> Value {
+    let (_sts, bed) = (STS.read().await, Bed::new().await);
+    let own = bed.own_role("allowed").await;
+    let worker = bed.worker(&own);
+    bed.polled(&worker).await;
+    bed.own_role(role).await;
+    tokio::time::sleep(REMEMBERED).await;
+    let (told, cause) = bed.failure(&bed.start_state(&running(&bed, "x", "true"))).await;
+    assert_eq!(told, error, "{cause}\n{}", worker.log());
+    assert!(!bed.has_job(&bed.job_name("x")).await);
+    assert_discreet(&worker.log(), &own);
+    bed.clear().await;
+    cause
+}
+
+#[tokio::test]
+#[ignore = "needs tests/cluster/eks up"]
+async fn a_role_that_is_not_mapped_any_more_is_told_as_natively() {
+    let cause = becoming("unmapped", "EKS.401").await;
+    assert_eq!(cause["StatusCode"], json!(401), "{cause}");
+    assert_eq!(cause["ResponseBody"]["reason"], json!("Unauthorized"), "{cause}");
+}
+
+#[tokio::test]
+#[ignore = "needs tests/cluster/eks up"]
+async fn a_role_without_rights_is_told_as_natively() {
+    let cause = becoming("forbidden", "EKS.403").await;
+    assert_eq!(cause["StatusCode"], json!(403), "{cause}");
+    assert_eq!(cause["ResponseBody"]["reason"], json!("Forbidden"), "{cause}");
+    assert!(cause["ResponseBody"]["message"].as_str().unwrap().contains("User \"eks-without-rights\" cannot create"));
+}
+
+#[tokio::test]
+#[ignore = "needs tests/cluster/eks up"]
+async fn an_outage_of_sts_of_a_minute_fails_no_task() {
+    let (_sts, bed) = (STS.write().await, Bed::new().await);
+    let role = bed.role("ALLOWED");
+    let worker = bed.worker(&role);
+    bed.polled(&worker).await;
+    // They end before it, within, and after it.
+    let running = [5, 20, 40, 70].map(|seconds| {
+        let state = running(&bed, &format!("for-{seconds}"), &format!("sleep {seconds}; echo finished"));
+        bed.start_state(&state)
+    });
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let refused = bed.refusals().await;
+    bed.control("sts?away=60s").await;
+    let mut executions = running.to_vec();
+    for number in 0..6 {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        executions.push(bed.start_state(&self::running(&bed, &format!("within-{number}"), "echo finished")));
+    }
+    for execution in executions {
+        let ended = bed.ended(&execution).await;
+        assert_eq!(ended.status.name(), "SUCCEEDED", "{ended:?}\n{}", worker.log());
+        assert!(ended.output.unwrap().contains("finished"));
+    }
+    assert!(bed.refusals().await > refused, "nobody has noticed the outage");
+    assert_discreet(&worker.log(), &role);
+    bed.clear().await;
+}
