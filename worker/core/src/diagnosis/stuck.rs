@@ -199,7 +199,7 @@ fn pull_grace(message: &str) -> Duration {
 fn not_mounted(pod: &PodView, about: &[&EventView]) -> Option<Symptom> {
     let last = latest(about, |event| {
         let reasons = ["FailedMount", "FailedAttachVolume", "FailedMapVolume", "FailedCreatePodSandBox"];
-        event.is_warning && reasons.contains(&event.reason.as_str())
+        event.is_warning && reasons.contains(&event.reason.as_str()) && !is_premature(&event.message)
     });
     // Once the sandbox is there, the volumes are, too; and whoever pulls has them behind it. Events are kept for an hour.
     let progress = latest(about, |event| ["Pulling", "Pulled", "Created", "Started"].contains(&event.reason.as_str()));
@@ -213,6 +213,12 @@ fn not_mounted(pod: &PodView, about: &[&EventView]) -> Option<Symptom> {
         _ => (JobError::VolumeNotMounted, "has a volume that cannot be mounted", INFRASTRUCTURE),
     };
     Some(fails(code, format!("pod {} {what}: {message}", pod.name), grace))
+}
+
+/// Whether the kubelet only says that it has not looked yet: on a busy node every pod's first mount may, that of its own token even. It
+/// tries again within a second, and says then what is wrong, if anything is.
+fn is_premature(of_mount: &str) -> bool {
+    of_mount.contains("failed to sync") && of_mount.contains("cache: timed out")
 }
 
 /// Whether it is about a ConfigMap, a Secret or a key of one, in the kubelet's words: `configmap "x" not found`, `couldn't find key k in

@@ -255,6 +255,18 @@ fn a_volume_that_was_late_is_forgotten_once_the_image_is_pulled() {
 }
 
 #[test]
+fn a_kubelet_that_has_not_looked_for_a_volume_yet_has_found_nothing_wrong() {
+    let mut fixture = Fixture::named("configmap-volume-missing");
+    assert!(fixture.symptom().is_some());
+    for event in fixture.events.iter_mut().filter(|event| event.reason == "FailedMount") {
+        event.message = "MountVolume.SetUp failed for volume \"kube-api-access-c2sxw\" : failed to sync configmap cache: timed out \
+                         waiting for the condition"
+            .to_owned();
+    }
+    assert_eq!(fixture.symptom(), None);
+}
+
+#[test]
 fn of_many_pods_that_say_nothing_themselves_a_few_speak_for_all() {
     let mut fixture = Fixture::named("configmap-volume-missing");
     let (pod, events) = (fixture.pods.first().unwrap().clone(), fixture.events.clone());
