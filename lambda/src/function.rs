@@ -8,7 +8,7 @@ use std::{
 use aws_config::SdkConfig;
 use futures::FutureExt;
 use jiff::Timestamp;
-use runjob::{clock::Clock, metrics::Metrics, replies::Replies, sfn::Clients};
+use runjob::{clock::Clock, metrics::Metrics, replies::Replies, sfn::Clients, starter};
 use runjob_core::{
     arn::Source,
     failure::{ErrorName, TaskFailure},
@@ -16,7 +16,7 @@ use runjob_core::{
     request::{self, Answer, Parsed, Request},
     waiter::InvocationId,
 };
-use tracing::{Instrument, error, info, info_span, warn};
+use tracing::{Instrument, error, info, info_span};
 
 use crate::{
     outcome::{Failed, Outcome, text},
@@ -25,9 +25,6 @@ use crate::{
     sites::Sites,
     sweep,
 };
-
-/// The most fields of one input that are told of, having been passed over: there may be as many as fit into six megabytes.
-const MAX_WARNINGS: usize = 10;
 
 /// The function, between its invocations.
 pub struct Function {
@@ -99,12 +96,7 @@ impl Function {
 
     /// Takes the event as a request that this function may serve, and finds its cluster.
     pub(crate) async fn begin(&self, event: &str, invocation: &Invocation) -> Result<(Session, Request), TaskFailure> {
-        let jobs = &self.settings.jobs;
-        let parsed = request::parse(event, jobs.strictness()).map_err(|invalid| invalid.failure())?;
-        let Parsed { request, target, warnings, .. } = parsed;
-        for warning in warnings.iter().take(MAX_WARNINGS) {
-            warn!(path = warning.path(), "a part of the request was passed over");
-        }
+        let Parsed { request, target, .. } = starter::read(event, self.settings.jobs.strictness())?;
         let time = self.time(invocation);
         let served = self.sites.find(&target, time.left()).await?;
         served.admission.check(&request)?;

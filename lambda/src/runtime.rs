@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use aws_config::BehaviorVersion;
 use jiff::Timestamp;
 use lambda_runtime::{Context, Diagnostic, LambdaEvent, service_fn};
-use runjob::telemetry::log_to_stderr;
+use runjob::process;
 use runjob_core::waiter::InvocationId;
 use serde_json::value::RawValue;
 use tracing::error;
@@ -22,10 +22,7 @@ pub fn main() -> ExitCode {
         Ok(settings) => settings,
         Err(error) => error.exit(),
     };
-    log_to_stderr(settings.jobs.log_format);
-    // Two providers in one process make TLS fail at the first connection; naming one settles it. It fails only when one is
-    // set already, and then there is nothing to do.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    process::prepare(settings.jobs.log_format);
     // An environment of Lambda has a fraction of a processor, as a rule, and one invocation at a time.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,

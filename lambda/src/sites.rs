@@ -16,6 +16,7 @@ use runjob::{
     cluster::{Eks, EksCluster, EksName},
     clusters::{self, Served},
     settings::JobSettings,
+    starter::Admission,
 };
 use runjob_core::{
     clusters::{Choice, ClusterName},
@@ -39,8 +40,18 @@ enum Way {
     Known(Choice<Served>),
     /// A file says what they are, or a kubeconfig where the one is.
     Configured { settings: Box<JobSettings>, sdk: Box<SdkConfig>, connected: Mutex<Option<Young<Choice<Served>>>> },
-    /// By the name that EKS has for them.
-    Eks { settings: Box<JobSettings>, eks: Eks, connected: Mutex<BTreeMap<EksName, Young<Served>>> },
+    /// EKS knows the one of that name.
+    OneOfEks(ClusterName, OfEks),
+    /// EKS knows them by the names in the requests.
+    AnyOfEks(OfEks),
+}
+
+/// The clusters of EKS.
+struct OfEks {
+    admission: Admission,
+    eks: Eks,
+    clock: Clock,
+    connected: Mutex<BTreeMap<EksName, Young<Served>>>,
 }
 
 /// What has connections, and when they were used last.
@@ -62,11 +73,20 @@ impl Sites {
     /// Those of the file, or the one of the kubeconfig, if there is any; otherwise those of EKS, by their names.
     pub fn of(settings: &JobSettings, sdk: &SdkConfig, clock: Clock) -> Self {
         let is_configured = settings.clusters.is_some() || settings.kubeconfig.is_some() || settings.context.is_some();
-        let settings = Box::new(settings.clone());
         let way = if is_configured || std::env::var_os("KUBECONFIG").is_some() {
+            let settings = Box::new(settings.clone());
             Way::Configured { settings, sdk: Box::new(sdk.clone()), connected: Mutex::default() }
         } else {
-            Way::Eks { settings, eks: Eks::new(sdk, clock), connected: Mutex::default() }
+            let of_eks = OfEks {
+                admission: settings.admission(),
+                eks: Eks::new(sdk, clock),
+                clock,
+                connected: Mutex::default(),
+            };
+            match &settings.cluster_name {
+                Some(name) => Way::OneOfEks(name.clone(), of_eks),
+                None => Way::AnyOfEks(of_eks),
+            }
         };
         Self { way, clock }
     }
@@ -79,16 +99,13 @@ impl Sites {
     /// The cluster that a request means. `patience`: how long EKS may take to say where it is.
     pub(crate) async fn find(&self, target: &Target, patience: Duration) -> Result<Served, TaskFailure> {
         let served = match &self.way {
-            Way::Eks { settings, .. } => {
-                let own = settings.cluster_name.as_ref().map(ClusterName::as_str);
-                let name = match (own, target.name.as_deref()) {
-                    (Some(own), Some(named)) if own != named => return Err(not_served(own, named)),
-                    (Some(name), _) | (None, Some(name)) => name,
-                    (None, None) => return Err(InvalidParameters::cluster_name_missing().failure()),
-                };
-                self.of_eks(name)?
+            Way::AnyOfEks(of_eks) => {
+                let missing = || InvalidParameters::cluster_name_missing().failure();
+                of_eks.named(target.name.as_deref().ok_or_else(missing)?)?
             }
-            Way::Known(_) | Way::Configured { .. } => self.all().await?.of(target.name.as_deref())?.clone(),
+            Way::Known(_) | Way::Configured { .. } | Way::OneOfEks(..) => {
+                self.all().await?.of(target.name.as_deref())?.clone()
+            }
         };
         served.vouch(target, patience).await?;
         Ok(served)
@@ -110,33 +127,29 @@ impl Sites {
                 *connected.lock().unwrap_or_else(PoisonError::into_inner) = Some(young);
                 Ok(clusters)
             }
-            Way::Eks { settings, .. } => {
-                let Some(name) = &settings.cluster_name else {
-                    let message = "no cluster is configured: set RUNJOB_CLUSTER_NAME or RUNJOB_CLUSTERS";
-                    return Err(TaskFailure::saying(ErrorName::ClusterNotAllowed, message));
-                };
-                Ok(Choice::Named(BTreeMap::from([(name.clone(), self.of_eks(name.as_str())?)])))
+            Way::OneOfEks(name, of_eks) => {
+                Ok(Choice::Named(BTreeMap::from([(name.clone(), of_eks.named(name.as_str())?)])))
+            }
+            Way::AnyOfEks(_) => {
+                let message = "no cluster is configured: set RUNJOB_CLUSTER_NAME or RUNJOB_CLUSTERS";
+                Err(TaskFailure::saying(ErrorName::ClusterNotAllowed, message))
             }
         }
     }
+}
 
-    fn of_eks(&self, name: &str) -> Result<Served, TaskFailure> {
-        let Way::Eks { settings, eks, connected } = &self.way else { return Err(not_served("", name)) };
+impl OfEks {
+    fn named(&self, name: &str) -> Result<Served, TaskFailure> {
         let name: EksName = name.parse().map_err(|error| unusable(&error))?;
-        let (now, mut connected) = (self.clock.wall(), connected.lock().unwrap_or_else(PoisonError::into_inner));
+        let (now, mut connected) = (self.clock.wall(), self.connected.lock().unwrap_or_else(PoisonError::into_inner));
         if let Some(young) = connected.get_mut(&name).and_then(|young| young.again(now)) {
             return Ok(young);
         }
-        let served = Served::of_eks(eks, EksCluster::named(name.clone()), settings.admission());
+        let served = Served::of_eks(&self.eks, EksCluster::named(name.clone()), self.admission.clone());
         let served = served.map_err(|error| unusable(&error))?;
         connected.insert(name, Young { it: served.clone(), used: now });
         Ok(served)
     }
-}
-
-fn not_served(own: &str, named: &str) -> TaskFailure {
-    let message = format!("ClusterName is \"{named}\", and this function serves \"{own}\"");
-    TaskFailure::saying(ErrorName::ClusterNotAllowed, message)
 }
 
 fn unusable(error: &dyn std::error::Error) -> TaskFailure {

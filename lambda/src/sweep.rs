@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures::future::join_all;
+use futures::{FutureExt, future::join_all};
 use runjob::{
     clusters::Served,
     heartbeat::Pace,
@@ -21,6 +21,7 @@ use runjob_core::{
     clusters::ClusterName,
     failure::{ErrorName, TaskFailure},
     invalid::InvalidParameters,
+    names::Group,
     progress::Moment,
 };
 use serde_json::{Map, Value, json};
@@ -63,19 +64,20 @@ impl Function {
         if let Some((name, found)) = fields.iter().find(|(name, _)| *name != "Action") {
             return Err(InvalidParameters::beside_sweep(name, found).failure().into());
         }
-        let time = self.time(invocation);
+        let (time, group) = (self.time(invocation), self.group(&invocation.function)?);
         let clusters = self.sites.all().await?;
         let several = clusters.all().count();
         let named = clusters.map(|name, served| (name.cloned(), served.clone()));
         let sweeps = named.all().map(|(name, served)| {
             let span = info_span!("cluster", name = name.as_ref().map(ClusterName::as_str));
-            self.sweep_one(name.clone(), served.clone(), several, invocation, time).instrument(span)
+            let swept = self.sweep_one(name.clone(), served.clone(), several, &group, invocation, time);
+            swept.instrument(span).map(move |swept| (name, swept))
         });
         let mut said = Map::new();
         let mut unfinished = Vec::new();
         for (name, swept) in join_all(sweeps).await {
-            let name = name.map_or_else(|| "default".to_owned(), |name| name.to_string());
-            let word = match swept? {
+            let name = name.as_ref().map_or_else(|| "default".to_owned(), ClusterName::to_string);
+            let word = match swept {
                 Swept::Done => "swept",
                 Swept::LeftToAnother => "left to another",
                 Swept::Unfinished => {
@@ -98,13 +100,10 @@ impl Function {
         name: Option<ClusterName>,
         served: Served,
         sites: usize,
+        group: &Group,
         invocation: &Invocation,
         time: Time,
-    ) -> (Option<ClusterName>, Result<Swept, TaskFailure>) {
-        let group = match self.group(&invocation.function) {
-            Ok(group) => group,
-            Err(failure) => return (name, Err(failure)),
-        };
+    ) -> Swept {
         let (clients, cluster) = (self.clients(&invocation.function), served.cluster.clone());
         let metrics = Arc::new(Metrics::new(cluster.lost_events(), cluster.reachability()));
         let jobs = &self.settings.jobs;
@@ -112,7 +111,7 @@ impl Function {
         let common = Common {
             replies: Replies::new(clients.clone(), metrics.clone(), jobs.job_failed_error.clone()),
             clients,
-            group,
+            group: group.clone(),
             // Nothing is polled.
             max_in_flight: 1,
             polls: 0,
@@ -125,7 +124,7 @@ impl Function {
             drain: drain.clone(),
         };
         let mut background = JoinSet::new();
-        let (site, mut loops) = Site::begin(name.clone(), served, &metrics, &common, &mut background);
+        let (site, mut loops) = Site::begin(name, served, &metrics, &common, &mut background);
         let gone_through = async {
             if loops.standing.known().await == Acting::Another {
                 return Swept::LeftToAnother;
@@ -143,6 +142,6 @@ impl Function {
             Ok(Err(error)) => warn!(error = format!("{error:#}"), "the sweep has not ended well"),
             Err(_) => warn!("the sweep was cut short: its Lease expires"),
         }
-        (name, Ok(swept))
+        swept
     }
 }

@@ -28,7 +28,7 @@ use runjob_core::{
     request::RunJob,
     waiter::Waiter,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout_at},
@@ -111,15 +111,12 @@ impl Session {
             Ok(Err(error)) => format!("it could not be let go of, and goes when a worker or a sweep finds it: {error}"),
             Err(_) => "it goes when a worker or a sweep finds it".to_owned(),
         };
-        let JobKey { namespace, name } = &plan.key;
         let message = format!(
-            "the Job {namespace}/{name} runs longer than the function may: {fate}; give the request an IdempotencyKey, and the state a \
-             Retry on RunJob.StillRunning, so that the next invocation goes on waiting for the same Job"
+            "the Job {} runs longer than the function may: {fate}; give the request an IdempotencyKey, and the state a \
+             Retry on RunJob.StillRunning, so that the next invocation goes on waiting for the same Job",
+            plan.key
         );
-        TaskFailure::new(
-            ErrorName::KeyMissing,
-            json!({"message": message, "job": {"namespace": namespace, "name": name}}),
-        )
+        TaskFailure::about(ErrorName::KeyMissing, message, &plan.key)
     }
 
     async fn let_go(&self, plan: &Plan) -> Result<&'static str, WriteError> {
@@ -151,13 +148,9 @@ fn ledger_is(view: &JobView, plan: &Plan) -> bool {
 }
 
 fn still_running(job: &JobKey) -> TaskFailure {
-    let JobKey { namespace, name } = job;
     let message = format!(
-        "the Job {namespace}/{name} still runs, and the function's time is over: a Retry on this error attaches to it (MaxAttempts 1000, \
+        "the Job {job} still runs, and the function's time is over: a Retry on this error attaches to it (MaxAttempts 1000, \
          BackoffRate 1)"
     );
-    TaskFailure::new(
-        ErrorName::StillRunning,
-        json!({"message": message, "job": {"namespace": namespace, "name": name}}),
-    )
+    TaskFailure::about(ErrorName::StillRunning, message, job)
 }

@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use crate::{clusters, settings::Settings, telemetry::log_to_stderr, worker::Worker};
+use crate::{clusters, process, settings::Settings, worker::Worker};
 
 /// Runs Kubernetes Jobs for AWS Step Functions: eks:runJob, eks:runJob.sync and eks:call for any cluster.
 #[derive(Debug, Parser)]
@@ -44,10 +44,7 @@ pub fn run(command: Command) -> ExitCode {
         What::Worker(settings) => settings,
         What::Errors => return print(&catalogue::markdown()),
     };
-    log_to_stderr(settings.jobs.log_format);
-    // Two providers in one process make TLS fail at the first connection; naming one settles it. It fails only when one is
-    // set already, and then there is nothing to do.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    process::prepare(settings.jobs.log_format);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -27,6 +27,7 @@ pub mod lease;
 pub mod liveness;
 pub mod metrics;
 pub mod permits;
+pub mod process;
 pub mod replies;
 pub mod retry;
 mod room;

@@ -8,8 +8,6 @@
 //!
 //! A `runJob` asks for nothing but that the Job exists, so it takes over what there is, failed or not.
 
-use serde_json::json;
-
 use crate::{
     failure::{ErrorName, TaskFailure},
     job::{JobView, Phase},
@@ -115,13 +113,14 @@ impl Conflict {
             ),
         };
         let message = format!("the IdempotencyKey belongs to the Job {job}, which {why}; {advice}");
-        let cause = json!({"message": message, "job": {"namespace": job.namespace, "name": job.name}});
-        TaskFailure::new(ErrorName::IdempotencyConflict, cause)
+        TaskFailure::about(ErrorName::IdempotencyConflict, message, job)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::{
         fixtures::{JobBuilder, a_job, a_stamp},

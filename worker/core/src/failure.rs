@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use serde_json::Value;
+use serde_json::{Value, json};
+
+use crate::names::JobKey;
 
 /// Whether it helps to try again what failed with an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -214,8 +216,14 @@ impl TaskFailure {
         places.iter().find_map(|place| self.cause.pointer(place)?.as_str()).unwrap_or_default()
     }
 
+    /// A failure whose cause is one sentence, and names the Job that it is about.
+    pub fn about(error: ErrorName, message: impl Into<String>, job: &JobKey) -> Self {
+        let JobKey { namespace, name } = job;
+        Self::new(error, json!({"message": message.into(), "job": {"namespace": namespace, "name": name}}))
+    }
+
     /// A failure whose cause is one sentence.
     pub fn saying(error: ErrorName, message: impl Into<String>) -> Self {
-        Self { error, cause: serde_json::json!({ "message": message.into() }) }
+        Self { error, cause: json!({ "message": message.into() }) }
     }
 }

@@ -222,6 +222,22 @@ async fn refusal(response: Response<Body>) -> String {
 }
 
 #[cfg(test)]
+impl LogRequest<'static> {
+    /// For the whole log of a container of no consequence.
+    pub(super) fn of_any() -> Self {
+        Self {
+            namespace: "x",
+            pod: "p",
+            container: "c",
+            run: Run::Last,
+            parameters: &[],
+            end: LogEnd::Now,
+            limit: 1024,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use http::Request;
     use runjob_core::refusal::AUTHENTICATION_PATIENCE;
@@ -238,16 +254,7 @@ mod tests {
             let (status, body) = if begun.elapsed() < unknown { (401, "Unauthorized") } else { (200, "3.14\n") };
             Ok::<_, BoxError>(Response::builder().status(status).body(Body::from(body.as_bytes().to_vec()))?)
         });
-        let request = LogRequest {
-            namespace: "x",
-            pod: "p",
-            container: "c",
-            run: Run::Last,
-            parameters: &[],
-            end: LogEnd::Now,
-            limit: 1024,
-        };
-        Cluster::over(service, "", Clock::start()).log(request).await
+        Cluster::over(service, "", Clock::start()).log(LogRequest::of_any()).await
     }
 
     #[tokio::test(start_paused = true)]

@@ -25,7 +25,7 @@ use runjob_core::{
     owner::OwnerKey,
     plan::Plan,
     refusal::PATIENCE,
-    request::{self, Parsed, Request, Strictness, Target},
+    request::{Parsed, Request, Strictness, Target},
     token::TaskToken,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -45,11 +45,8 @@ use crate::{
     retry::CALLS,
     sfn::{Clients, POLL_ATTEMPT, PolledTask, Reply, Trouble},
     site::Site,
-    starter::Started,
+    starter::{self, Started},
 };
-
-/// The most fields of one input that are told of, having been passed over: there may be as many as fit into a megabyte.
-const MAX_WARNINGS: usize = 10;
 
 /// The longest that a poller is at one poll, and at the pause after one that failed: the poll's own time-out, and as long again for
 /// credentials that have to be fetched first.
@@ -239,13 +236,9 @@ impl Intake {
 
     /// Takes the input as a request that one of the clusters may serve.
     fn request(&self, input: &str) -> Result<(Arc<Site>, Asked), TaskFailure> {
-        let parsed = request::parse(input, self.strictness).map_err(|invalid| invalid.failure())?;
-        let Parsed { request, target, token, warnings } = parsed;
+        let Parsed { request, target, token, .. } = starter::read(input, self.strictness)?;
         if token.is_some() {
             return Err(InvalidParameters::task_token_of_activity().failure());
-        }
-        for warning in warnings.iter().take(MAX_WARNINGS) {
-            warn!(path = warning.path(), "a part of a task's input was passed over");
         }
         let site = self.sites.of(target.name.as_deref())?;
         site.served.admission.check(&request)?;

@@ -1,10 +1,23 @@
-//! What a cluster's requests may ask for.
+//! What is asked for, and what a cluster's requests may ask for.
 
 use runjob_core::{
     failure::{ErrorName, TaskFailure},
-    request::Request,
+    request::{self, Parsed, Request, Strictness},
     service_account::Allowed,
 };
+use tracing::warn;
+
+/// The most fields of one input that are told of, having been passed over: there may be as many as fit into a megabyte, or six.
+const MAX_WARNINGS: usize = 10;
+
+/// Takes an input as a request, and tells of what was passed over.
+pub fn read(input: &str, strictness: Strictness) -> Result<Parsed, TaskFailure> {
+    let parsed = request::parse(input, strictness).map_err(|invalid| invalid.failure())?;
+    for warning in parsed.warnings.iter().take(MAX_WARNINGS) {
+        warn!(path = warning.path(), "a part of a task's input was passed over");
+    }
+    Ok(parsed)
+}
 
 /// The namespaces and service accounts that requests may name.
 #[derive(Debug, Clone, Default)]

@@ -20,10 +20,12 @@ use std::{sync::Arc, time::Duration};
 
 use runjob_core::{attach::Holder, ledger::Stamp, refusal::PATIENCE, waiter::Waiter};
 
-pub use self::{admission::Admission, create::Started};
+pub use self::{
+    admission::{Admission, read},
+    create::Started,
+};
 use self::{call::Calls, line::Line};
 use crate::{
-    clock::Clock,
     cluster::Cluster,
     heartbeat::{Heartbeats, Verdict},
     metrics::Metrics,
@@ -38,7 +40,6 @@ pub struct Starter {
     /// Says who still waits.
     heartbeats: Heartbeats,
     metrics: Arc<Metrics>,
-    clock: Clock,
     /// Where tasks wait while the API is in trouble.
     line: Line,
     calls: Arc<Calls>,
@@ -49,8 +50,8 @@ pub struct Starter {
 impl Starter {
     /// Starts what is asked of that cluster.
     pub fn new(clients: Clients, cluster: Cluster, heartbeats: Heartbeats, metrics: Arc<Metrics>) -> Self {
-        let (clock, line, calls) = (cluster.clock(), Line::default(), Arc::default());
-        Self { clients, cluster, heartbeats, metrics, clock, line, calls, patience: PATIENCE }
+        let (line, calls) = (Line::default(), Arc::default());
+        Self { clients, cluster, heartbeats, metrics, line, calls, patience: PATIENCE }
     }
 
     /// The same, for whoever has less time than trouble may last.
@@ -75,7 +76,7 @@ impl Starter {
                 Verdict::Unproven => Holder::Unproven,
                 Verdict::Unknown => Holder::Unknown,
             },
-            Waiter::Invocation { until, .. } if *until > self.clock.wall() => Holder::Somebody,
+            Waiter::Invocation { until, .. } if *until > self.cluster.clock().wall() => Holder::Somebody,
             Waiter::Invocation { .. } | Waiter::Nobody => Holder::Nobody,
         }
     }

@@ -44,7 +44,7 @@ impl Starter {
 
     /// Deletes a Job that has the planned name and that nobody waits for.
     pub(super) async fn make_room(&self, view: &JobView) -> Succession {
-        if self.heartbeats.deletions_stopped(self.clock.now()).is_some() {
+        if self.heartbeats.deletions_stopped(self.cluster.clock().now()).is_some() {
             return Succession::Undecided(None);
         }
         match self.cluster.delete(view, Fence::Version).await {

@@ -22,7 +22,6 @@ use super::{
     table::JobId,
 };
 use crate::{
-    clock::Clock,
     cluster::{Cluster, EventKind, Exchanged, Fence, WriteError},
     metrics::{self, Metrics},
     replies::{Delivery, Replies},
@@ -54,7 +53,6 @@ pub struct Effects {
     pub(super) care: Care,
     /// `None`: this is a worker. Whoever acts for an invocation of a function hands its answer back.
     returning: Option<Returning>,
-    clock: Clock,
     metrics: Arc<Metrics>,
     pub(super) log_permits: LogPermits,
     pub(super) room: Room,
@@ -178,7 +176,6 @@ impl Effects {
         metrics: Arc<Metrics>,
     ) -> Self {
         let replying = clients.regions().map(|region| (region.to_owned(), Semaphore::new(MAX_REPLIES))).collect();
-        let clock = cluster.clock();
         Self {
             clients,
             cluster,
@@ -186,7 +183,6 @@ impl Effects {
             group,
             care,
             returning: None,
-            clock,
             metrics,
             log_permits: LogPermits::default(),
             room: Room::of(MAX_ROOM),
@@ -251,7 +247,7 @@ impl Effects {
                 }
                 delivery
             }
-            (Waiter::Invocation { id, .. }, Some(returning)) if *id == returning.invocation => {
+            (waiter, Some(returning)) if self.waits_itself(waiter) => {
                 let reply = self.compose(&view, stamp, verdict, object, captured).await;
                 // Whoever does not listen any more has come to the end of its time.
                 let _ = returning.to.send(reply);
@@ -267,7 +263,8 @@ impl Effects {
         if self.returning.is_none() || stamp.options.owned_by != OwnedBy::Key {
             return 0;
         }
-        let since_its_end = view.finished.map(|finished| self.clock.wall().duration_since(finished).as_secs());
+        let since_its_end =
+            view.finished.map(|finished| self.cluster.clock().wall().duration_since(finished).as_secs());
         let since_its_end = since_its_end.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or_default();
         since_its_end + self.care.reattach_grace.as_secs()
     }
@@ -315,10 +312,8 @@ impl Effects {
     async fn settle(&self, mut view: JobView, stamp: &Stamp) -> Later {
         let mut pauses = CALLS.pauses();
         for _ in 0..SETTLE_ATTEMPTS {
-            match self
-                .in_turn(self.cluster.patch(&view.key, &ledger::settle(&view, stamp, self.least_ttl(&view, stamp))))
-                .await
-            {
+            let patch = ledger::settle(&view, stamp, self.least_ttl(&view, stamp));
+            match self.in_turn(self.cluster.patch(&view.key, &patch)).await {
                 Ok(()) => {
                     self.metrics.settled(metrics::Outcome::Succeeded);
                     return Later::Never;
@@ -377,8 +372,9 @@ impl Effects {
 
     /// Notes on a Job until when it is kept.
     async fn note(&self, view: &JobView, stamp: &Stamp, until: Moment) -> Later {
-        let from_now = SignedDuration::try_from(until.0.saturating_sub(self.clock.now().0)).unwrap_or_default();
-        let Ok(until) = self.clock.wall().checked_add(from_now) else { return Later::Never };
+        let clock = self.cluster.clock();
+        let from_now = SignedDuration::try_from(until.0.saturating_sub(clock.now().0)).unwrap_or_default();
+        let Ok(until) = clock.wall().checked_add(from_now) else { return Later::Never };
         match self.in_turn(self.cluster.patch(&view.key, &ledger::keep(view, stamp, until))).await {
             Ok(()) => Later::Never,
             Err(error) => {

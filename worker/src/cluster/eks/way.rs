@@ -159,7 +159,7 @@ mod tests {
 
     use super::*;
     use crate::cluster::{
-        Cluster, Delivery, LogEnd, LogRequest, Run,
+        Cluster, Delivery, LogRequest,
         connection::{NAMESPACE, RESPONSE_HEADER},
         eks::{
             credential::CREDENTIALS,
@@ -243,18 +243,6 @@ mod tests {
         ask.with_body("application/json", &json!({"kind": "Job"}))
     }
 
-    fn a_log() -> LogRequest<'static> {
-        LogRequest {
-            namespace: "x",
-            pod: "p",
-            container: "c",
-            run: Run::Last,
-            parameters: &[],
-            end: LogEnd::Now,
-            limit: 1024,
-        }
-    }
-
     async fn a_minute_passes() {
         tokio::time::advance(Duration::from_mins(1)).await;
     }
@@ -271,7 +259,7 @@ mod tests {
         let server = ApiServer::answering([200]);
         let cluster = a_cluster(&server, &lasting());
         cluster.exchange(&a_write()).await.unwrap();
-        cluster.log(a_log()).await;
+        cluster.log(LogRequest::of_any()).await;
         let [write, log] = server.seen().try_into().unwrap();
         assert_eq!(write.authorization, log.authorization);
         assert!(write.authorization.is_sensitive() && log.authorization.is_sensitive());
@@ -294,9 +282,9 @@ mod tests {
     async fn a_stream_is_asked_for_again_with_another_token_too() {
         let server = ApiServer::answering([200, 401, 200]);
         let cluster = a_cluster(&server, &lasting());
-        cluster.log(a_log()).await;
+        cluster.log(LogRequest::of_any()).await;
         a_minute_passes().await;
-        cluster.log(a_log()).await;
+        cluster.log(LogRequest::of_any()).await;
         let [_, refused, taken] = server.seen().try_into().unwrap();
         assert_ne!(refused.authorization, taken.authorization);
     }
@@ -348,7 +336,7 @@ mod tests {
         let provider =
             Provider::that([vec![Provides::Failure; 20], vec![Provides::These(credentials("x", None))]].concat());
         let cluster = a_cluster(&server, &provider);
-        cluster.log(a_log()).await;
+        cluster.log(LogRequest::of_any()).await;
         assert_eq!(server.seen().len(), 1);
     }
 
