@@ -211,6 +211,8 @@ fn machine(execution: &Execution) -> Value {
         state["Retry"] = json!([
             {"ErrorEquals": ["RunJob.StillRunning"], "IntervalSeconds": 1, "MaxAttempts": 1000, "BackoffRate": 1},
             {"ErrorEquals": lost, "IntervalSeconds": 3, "MaxAttempts": 10, "BackoffRate": 1},
+            // Nobody was there to heartbeat it, for as long as three sweeps may take.
+            {"ErrorEquals": ["States.Timeout"], "MaxAttempts": 2},
         ]);
     }
     json!({"StartAt": "Run", "States": {"Run": state}})
