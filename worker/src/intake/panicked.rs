@@ -86,14 +86,17 @@ impl Intake {
         }
         self.metrics.panics.inc();
         error!("the start of a task panicked");
-        let after_panic = self.after_panic(site, hold, permit, planned.get());
-        AssertUnwindSafe(after_panic).catch_unwind().await.unwrap_or_else(|_| {
+        // Looking for the Job may have bad luck, too: it is tried once more.
+        for _ in 0..2 {
+            let after_panic = self.after_panic(site, hold, permit, planned.get());
+            if let Ok(reply) = AssertUnwindSafe(after_panic).catch_unwind().await {
+                return reply;
+            }
             self.metrics.panics.inc();
-            error!(
-                "a task cannot be answered: nobody finds out whether it has a Job; without heartbeats its state ends"
-            );
-            None
-        })
+            error!("the search for the Job of a task whose start panicked has panicked");
+        }
+        error!("a task cannot be answered: nobody finds out whether it has a Job; without heartbeats its state ends");
+        None
     }
 
     async fn after_panic(
