@@ -34,13 +34,21 @@ start() {
   fi
 }
 
+# has_ended PID: with all of its threads. A process that was killed loses its command line before its ports, and keeps its number until
+# somebody asks what has become of it.
+has_ended() {
+  local status
+  status=$(cat "/proc/$1/status" 2>/dev/null) || return 0
+  grep -q '^State:[[:space:]]*[ZX]' <<<"$status" && grep -q '^Threads:[[:space:]]*[01]$' <<<"$status"
+}
+
 # end NAME: by SIGKILL. What is killed so is either thrown away, or a test wants to see how it comes back.
 end() {
   local pid
   if lives "$1"; then
     pid=$(cat "$dir/$1.pid")
     kill -KILL "$pid" 2>/dev/null || true
-    while lives "$1"; do sleep 0.02; done
+    until has_ended "$pid"; do sleep 0.02; done
   fi
   rm -f "$dir/$1.pid"
 }

@@ -80,7 +80,14 @@ fn a_start_that_panics_after_there_is_a_job_leaves_it_to_the_tracker() {
 }
 
 #[test]
-fn a_start_that_panics_on_and_on_is_not_answered_by_a_guess() {
+fn the_search_for_the_job_of_a_start_that_panicked_is_made_once_more() {
     let ending = play(&[("create jobs", Fate::Panic), ("get jobs", Fate::Panic)]);
+    assert!(is_internal(&ending.outcome), "{:?}", ending.outcome);
+    assert_eq!((&ending.job, ending.count("create jobs")), (&None, 1));
+}
+
+#[test]
+fn a_start_that_panics_on_and_on_is_not_answered_by_a_guess() {
+    let ending = play(&[("create jobs", Fate::Panic), ("get jobs", Fate::Panic), ("get jobs", Fate::Panic)]);
     assert_eq!(ending.outcome, TaskOutcome::TimedOut(Overdue::Heartbeat));
 }
