@@ -112,8 +112,8 @@ impl Session {
             Err(_) => "it goes when a worker or a sweep finds it".to_owned(),
         };
         let message = format!(
-            "the Job {} runs longer than the function may: {fate}; give the request an IdempotencyKey, and the state a \
-             Retry on RunJob.StillRunning, so that the next invocation goes on waiting for the same Job",
+            "the function's time was over before it had the result of the Job {}: {fate}; give the request an IdempotencyKey, and \
+             the state a Retry on RunJob.StillRunning, so that the next invocation goes on waiting for the same Job",
             plan.key
         );
         TaskFailure::about(ErrorName::KeyMissing, message, &plan.key)
@@ -130,7 +130,7 @@ impl Session {
                 self.cluster
                     .patch(&view.key, &ledger::settle(&view, &plan.stamp, 0))
                     .await
-                    .map(|()| "it was left as it is")
+                    .map(|()| if view.phase.is_final() { "it has ended, and was left" } else { "it runs on" })
             } else {
                 self.cluster.delete(&view, Fence::Version).await.map(|()| "it was deleted")
             };

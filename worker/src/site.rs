@@ -22,7 +22,7 @@ use tracing::{Instrument, Span, info_span, warn};
 
 use crate::{
     admin::ClusterHealth,
-    cluster::{Cluster, LeaseKey, Scope, keep_probing, keep_telling, watch},
+    cluster::{Cluster, LeaseKey, Scope, Watched, WatchedJob, keep_probing, keep_telling, watch},
     clusters::Served,
     heartbeat::{Heartbeats, Pace},
     intake::Load,
@@ -56,6 +56,10 @@ pub struct Site {
     pub heartbeats: Heartbeats,
     /// Knows when the first lists are complete.
     pub pulse: Arc<Pulse>,
+    /// Where the tracker hears of Jobs.
+    news: mpsc::Sender<Watched>,
+    /// What is watched.
+    scopes: Vec<Scope>,
 }
 
 /// What all sites have in common.
@@ -130,14 +134,13 @@ impl Site {
         background.spawn(beat.instrument(span.clone()));
         background.spawn(keep_probing(cluster.clone()).instrument(span.clone()));
         background.spawn(keep_telling(cluster.clone()).instrument(span.clone()));
-        let watched = span.in_scope(|| {
-            let (news, watched) = mpsc::channel(NEWS);
-            for scope in scopes {
+        let (news, watched) = mpsc::channel(NEWS);
+        span.in_scope(|| {
+            for scope in scopes.iter().cloned() {
                 let span = info_span!("watch", %scope);
                 let sign = liveness.watch_over(format!("the watch of {scope}{of}"));
                 background.spawn(watch(cluster.clone(), scope, group.clone(), news.clone(), sign).instrument(span));
             }
-            watched
         });
 
         let effects =
@@ -157,7 +160,7 @@ impl Site {
         let [tracking, candidacy] = [tracking, candidacy].map(AbortOnDropHandle::new);
 
         let starter = Starter::new(clients.clone(), cluster.clone(), heartbeats.clone(), metrics.clone());
-        let site = Self { name, served, starter, permits, load: Load::default(), heartbeats, pulse };
+        let site = Self { name, served, starter, permits, load: Load::default(), heartbeats, pulse, news, scopes };
         (site, Loops { cluster, standing, tracking, candidacy, stop, end })
     }
 
@@ -186,6 +189,19 @@ impl Site {
     pub fn unreachable(&self, what: &str) -> TaskFailure {
         let name = self.name.as_ref().map(|name| format!(" \"{name}\"")).unwrap_or_default();
         TaskFailure::saying(ErrorName::ClusterUnreachable, format!("the cluster{name} does not answer, and {what}"))
+    }
+
+    /// Tells the tracker of a Job that the watch does not show: it finds out what has become of it.
+    pub async fn has_not_seen(&self, job: WatchedJob) {
+        let within = |scope: &&Scope| match (scope, &job.view) {
+            (Scope::Namespace(namespace), Ok(view)) => *namespace == view.key.namespace,
+            (Scope::All, _) => true,
+            _ => false,
+        };
+        if let Some(scope) = self.scopes.iter().find(within) {
+            // Closed only when the worker ends.
+            let _ended = self.news.send(Watched::Unseen(scope.clone(), Box::new(job))).await;
+        }
     }
 
     /// Waits until a task for it could be started at once: that is for the permit that comes with it.

@@ -77,7 +77,7 @@ explained! {
         /// The pods would run as a service account that this worker does not allow, or the request does not show as which one.
         ServiceAccountNotAllowed => "RunJob.ServiceAccountNotAllowed", Pointless,
             "name one of the worker's --allow-service-account in the pod template's serviceAccountName";
-        /// The Kubernetes API could not be reached for 15 minutes; of several clusters, it is away, and 64 tasks wait for it already.
+        /// The Kubernetes API could not be reached for 15 minutes, or for all of a function's time; of several clusters, it is away, and 64 tasks wait for it already.
         ClusterUnreachable => "RunJob.ClusterUnreachable", Helps, "look at the cluster, and at the network on the way to it";
         /// The result does not fit into 240 KiB, even without logs, or the answer to a call does not.
         OutputTooLarge => "RunJob.OutputTooLarge", Pointless, "ask for less: limit, labelSelector or fieldSelector of a call";
@@ -88,8 +88,8 @@ explained! {
         /// A function's time is over, and the Job runs on. Only the Lambda form, with an `IdempotencyKey`.
         StillRunning => "RunJob.StillRunning", Helps,
             "give the state a Retry on this name with MaxAttempts 1000 and BackoffRate 1: it attaches to the same Job";
-        /// A function's time is over before its Job has ended, and without an `IdempotencyKey` the next could not find it: it was deleted,
-        /// or left as `OnTaskGone` says.
+        /// A function's time was over before it had its Job's result, and without an `IdempotencyKey` the next could not find it: it was
+        /// deleted, or left because it had ended or `OnTaskGone` says so.
         KeyMissing => "RunJob.IdempotencyKeyMissing", Pointless,
             "give the request an IdempotencyKey, and the state a Retry on RunJob.StillRunning";
         /// Admission removed or changed what `runjob` writes on a Job.

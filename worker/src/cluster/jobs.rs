@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::Method;
-use runjob_core::{call, job::JobView, names::JobKey, plan::Plan};
+use runjob_core::{answer::ApiAnswer, call, job::JobView, names::JobKey, plan::Plan};
 use serde_json::{Value, json};
 
 use super::{
@@ -26,12 +26,10 @@ pub enum WriteError {
         message: String,
     },
     /// It may work later: not authenticated, throttled, an error of the server.
-    #[error("the server answered {status}: {message}")]
+    #[error("the server answered {}: {}", answer.status, message(&answer.body))]
     Passing {
-        /// The HTTP status.
-        status: u16,
         /// What the server says.
-        message: String,
+        answer: Box<ApiAnswer>,
         /// Not before this, as the server wishes.
         after: Option<Duration>,
     },
@@ -131,12 +129,11 @@ impl Cluster {
 
 pub(super) fn written(exchanged: &Exchanged) -> Result<(), WriteError> {
     let (status, after) = (exchanged.answer.status, exchanged.retry_after);
-    let message = || message(&exchanged.answer.body);
     match status {
         200..=299 => Ok(()),
         409 => Err(WriteError::Changed),
-        401 | 408 | 429 | 500..=599 => Err(WriteError::Passing { status, message: message(), after }),
-        status => Err(WriteError::Refused { status, message: message() }),
+        401 | 408 | 429 | 500..=599 => Err(WriteError::Passing { answer: Box::new(exchanged.answer.clone()), after }),
+        status => Err(WriteError::Refused { status, message: message(&exchanged.answer.body) }),
     }
 }
 

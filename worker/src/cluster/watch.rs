@@ -72,6 +72,8 @@ pub enum Watched {
     Applied(Scope, Box<WatchedJob>),
     /// A Job is gone, or has lost its label: the event looks the same.
     Removed(Scope, Box<WatchedJob>),
+    /// A Job was created or taken over, and the watch does not show it.
+    Unseen(Scope, Box<WatchedJob>),
     /// The list is complete.
     Listed(Scope),
 }

@@ -8,6 +8,7 @@
 mod entrance;
 mod load;
 mod panicked;
+mod unseen;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -28,6 +29,7 @@ use runjob_core::{
     request::{Parsed, Request, Strictness, Target},
     token::TaskToken,
 };
+use serde_json::Value;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument, Span, debug, error, field::Empty, info, info_span, warn};
 
@@ -35,8 +37,10 @@ pub use self::load::Load;
 use self::{
     entrance::{Entry, Permits, entry},
     panicked::internal,
+    unseen::point_out,
 };
 use crate::{
+    cluster::WatchedJob,
     heartbeat::Hold,
     liveness::Sign,
     metrics::{Metrics, Outcome},
@@ -207,16 +211,16 @@ impl Intake {
                 let plan = planned.get_or_init(|| plan);
                 Span::current().record("job", plan.key.to_string());
                 match site.starter.create(plan, hold, permit).await {
-                    Started::Created(_) => {
+                    Started::Created(job) => {
                         info!("the Job is created");
                         self.metrics.created(Outcome::Succeeded);
-                        self.hand_over(hold, permit).await;
+                        self.hand_over(site, job, hold, permit).await;
                         None
                     }
-                    Started::Attached(_) => {
+                    Started::Attached(job) => {
                         info!("the task is attached to the Job of its key");
                         self.metrics.created(Outcome::Attached);
-                        self.hand_over(hold, permit).await;
+                        self.hand_over(site, Some(job), hold, permit).await;
                         None
                     }
                     Started::Failed(failure) => {
@@ -255,15 +259,23 @@ impl Intake {
         }
     }
 
-    /// Keeps the task alive, and counted, until the tracker has seen its Job: the watch may be away for as long as it likes.
-    async fn hand_over(&self, hold: &Hold, permit: &mut Permit) {
+    /// Keeps the task alive, and counted, until the tracker has seen its Job: the watch may be away for as long as it likes. `job`: as it
+    /// was created or taken over; `None` if the watch has shown it.
+    async fn hand_over(&self, site: &Site, job: Option<Box<Value>>, hold: &Hold, permit: &mut Permit) {
         permit.give_way();
+        let pointed_out = async {
+            match job {
+                Some(job) => point_out(site, WatchedJob::of(*job), &self.group).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             () = hold.followed() => {}
             () = hold.gone() => {}
             // The Job is there and stamped: the next worker finds it.
             () = self.drain.cancelled() => {}
+            () = pointed_out => {}
         }
     }
 }

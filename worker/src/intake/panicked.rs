@@ -13,6 +13,7 @@ use runjob_core::{
     job::JobView,
     plan::{Plan, Relation},
 };
+use serde_json::Value;
 use tracing::{error, info, warn};
 
 use super::{Asked, Intake, Order, entrance::Waited};
@@ -29,12 +30,11 @@ use crate::{
 const SETTLED: Duration = Duration::from_mins(1);
 
 /// Whose the task is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Heir {
     /// This worker is to answer: there is no Job.
     Worker,
-    /// There is one, or there was: it is up to the tracker, or answered already.
-    Tracker,
+    /// There is one, or there was: it is up to the tracker, or answered already. With the Job, if the tracker is not known to have it.
+    Tracker(Option<Box<Value>>),
 }
 
 impl Intake {
@@ -114,8 +114,8 @@ impl Intake {
         };
         match heir {
             Heir::Worker => Some(self.replies.failure(&internal())),
-            Heir::Tracker => {
-                self.hand_over(hold, permit).await;
+            Heir::Tracker(job) => {
+                self.hand_over(site, job, hold, permit).await;
                 None
             }
         }
@@ -131,8 +131,8 @@ pub(super) fn internal() -> TaskFailure {
 async fn heir(site: &Site, plan: &Plan, hold: &Hold) -> Heir {
     tokio::select! {
         biased;
-        () = hold.followed() => return Heir::Tracker,
-        () = hold.gone() => return Heir::Tracker,
+        () = hold.followed() => return Heir::Tracker(None),
+        () = hold.gone() => return Heir::Tracker(None),
         () = tokio::time::sleep(SETTLED) => {}
     }
     let mut pauses = CALLS.pauses();
@@ -141,7 +141,8 @@ async fn heir(site: &Site, plan: &Plan, hold: &Hold) -> Heir {
             Ok(found) if found.answer.status == 404 => return Heir::Worker,
             Ok(found) if found.answer.is_success() => {
                 let view = JobView::of(&found.answer.body);
-                return view.map_or(Heir::Worker, |view| heir_of(&plan.relation(&view)));
+                let is_ours = view.is_ok_and(|view| is_ours(&plan.relation(&view)));
+                return if is_ours { Heir::Tracker(Some(Box::new(found.answer.body))) } else { Heir::Worker };
             }
             Ok(found) => {
                 warn!(status = found.answer.status, "unable to find out whether a task has a Job");
@@ -155,19 +156,19 @@ async fn heir(site: &Site, plan: &Plan, hold: &Hold) -> Heir {
         // As long as nobody knows, nobody answers. The tracker may be the first to know.
         tokio::select! {
             biased;
-            () = hold.followed() => return Heir::Tracker,
-            () = hold.gone() => return Heir::Tracker,
+            () = hold.followed() => return Heir::Tracker(None),
+            () = hold.gone() => return Heir::Tracker(None),
             () = tokio::time::sleep(pauses.next(after)) => {}
         }
     }
 }
 
-/// What the object under the planned name makes of the task.
-fn heir_of(found: &Relation<'_>) -> Heir {
+/// Whether the object under the planned name is the task's.
+fn is_ours(found: &Relation<'_>) -> bool {
     match found {
-        Relation::Ours | Relation::OursAndSettled => Heir::Tracker,
+        Relation::Ours | Relation::OursAndSettled => true,
         Relation::OfKey | Relation::OtherSpec | Relation::Predecessor(_) | Relation::Leaving | Relation::Foreign => {
-            Heir::Worker
+            false
         }
     }
 }

@@ -53,16 +53,13 @@ impl Starter {
             // It has ended, or was deleted, or another attempt was faster.
             WriteError::Changed => undecided(plan, &Conflict::Awaited),
             WriteError::Unreachable(unreachable) => self.later(&unreachable, Existence::TakenOver),
-            WriteError::Passing { after, .. } => {
-                let failure = Conflict::Unwritable(error.to_string()).failure(&plan.key);
-                Attempt::Later(Later {
-                    patience: PATIENCE,
-                    after,
-                    failure,
-                    existence: Existence::TakenOver,
-                    concerns: Concerns::ThisTask,
-                })
-            }
+            WriteError::Passing { answer, after } => Attempt::Later(Later {
+                patience: PATIENCE,
+                after,
+                failure: answer.failure(),
+                existence: Existence::TakenOver,
+                concerns: Concerns::ThisTask,
+            }),
             WriteError::Refused { .. } => {
                 let conflict = Conflict::Unwritable(error.to_string());
                 Attempt::Done(Started::Failed(conflict.failure(&plan.key)))

@@ -245,7 +245,14 @@ impl Tracker {
                 if let Ok(view) = &job.view {
                     let id = JobId::of(view);
                     self.untouchable.remove(&id);
-                    self.update(&id, |entry| entry.progress.presence = Presence::Missing);
+                    self.is_missing(&id);
+                }
+            }
+            Watched::Unseen(scope, job) => {
+                let id = job.view.as_ref().ok().map(JobId::of);
+                if let Some(id) = id.filter(|id| self.table.get_mut(id).is_none()) {
+                    self.applied(&scope, *job);
+                    self.is_missing(&id);
                 }
             }
             Watched::Listed(scope) => {
@@ -254,10 +261,14 @@ impl Tracker {
                 self.untouchable.retain(|_, other| other.seen.0 != scope || other.seen.1 == listing);
                 // Deletions that happened while the watch was broken arrive as nothing at all.
                 for id in self.table.unseen(&scope, listing) {
-                    self.update(&id, |entry| entry.progress.presence = Presence::Missing);
+                    self.is_missing(&id);
                 }
             }
         }
+    }
+
+    fn is_missing(&mut self, id: &JobId) {
+        self.update(id, |entry| entry.progress.presence = Presence::Missing);
     }
 
     fn applied(&mut self, scope: &Scope, job: WatchedJob) {

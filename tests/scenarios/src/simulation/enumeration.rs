@@ -51,28 +51,33 @@ pub fn single<'s>(calm: &[Calm<'s>], mishaps: &[Mishap]) -> Vec<Case<'s>> {
         for (place, line) in played.journal.iter().take(played.requests).enumerate() {
             let possible = mishaps
                 .iter()
-                .filter(|mishap| mishap.fate(line.service, &line.kind).is_some() && suits(story, **mishap));
+                .filter(|mishap| suits(story, **mishap) && has_room(story, place, **mishap))
+                .filter(|mishap| mishap.fate(line.service, &line.kind).is_some());
             cases.extend(possible.map(|mishap| Case { story, mishaps: Mishaps::at([(place + 1, *mishap)]) }));
         }
     }
     cases
 }
 
-/// Whether the story has rules for such a mishap: one that functions play without a worker has them for crashes only.
+/// Whether the story has rules for such a mishap.
 fn suits(story: &Story, mishap: Mishap) -> bool {
-    if mishap.is_crash() { story.attendance == Attendance::Optional } else { story.replicas > 0 }
+    !mishap.is_crash() || story.attendance == Attendance::Optional
+}
+
+/// Whether it is a place for one: a crash has a place everywhere.
+fn has_room(story: &Story, place: usize, mishap: Mishap) -> bool {
+    mishap.is_crash() || place.is_multiple_of(story.stride)
 }
 
 /// So many runs with two mishaps each, chosen by a seed.
 pub fn pairs<'s>(calm: &[Calm<'s>], seed: u64, runs: usize) -> Vec<Case<'s>> {
     let mut random = fastrand::Rng::with_seed(seed);
     let all: Vec<Mishap> = Mishap::CRASHES.into_iter().chain(Mishap::FAULTS).collect();
+    // One that asks for nothing meets nothing.
+    let busy: Vec<&Calm<'_>> = calm.iter().filter(|calm| calm.played.requests > 0).collect();
     let mut cases = Vec::new();
     while cases.len() < runs {
-        let Some(Calm { story, played }) = random.choice(calm) else { return cases };
-        if story.replicas == 0 {
-            continue;
-        }
+        let Some(Calm { story, played }) = random.choice(&busy) else { return cases };
         let first = random.usize(1..=played.requests);
         // What comes after the first mishap is longer than the undisturbed story, and mostly interesting near it.
         let second = first + 1 + random.usize(0..20);

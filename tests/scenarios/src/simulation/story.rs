@@ -29,6 +29,8 @@ pub struct Story {
     pub attendance: Attendance,
     /// When the function sweeps.
     pub sweeping: Sweeping,
+    /// Every how many of its requests meet faults: 1 but for a story that does the same for many tasks.
+    pub stride: usize,
     /// What happens.
     pub act: Act,
 }
@@ -36,7 +38,8 @@ pub struct Story {
 impl Story {
     /// A story with one worker.
     pub const fn new(name: &'static str, act: Act) -> Self {
-        Self { name, replicas: 1, flags: &[], attendance: Attendance::Optional, sweeping: Sweeping::Never, act }
+        let (attendance, sweeping) = (Attendance::Optional, Sweeping::Never);
+        Self { name, replicas: 1, flags: &[], attendance, sweeping, stride: 1, act }
     }
 
     /// The same, and a worker has to be there.
@@ -55,6 +58,12 @@ impl Story {
     #[must_use]
     pub const fn swept(self, sweeping: Sweeping) -> Self {
         Self { replicas: 0, sweeping, ..self }
+    }
+
+    /// The same, and only every so many of its requests meet faults.
+    #[must_use]
+    pub const fn disturbed_every(self, stride: usize) -> Self {
+        Self { stride, ..self }
     }
 
     /// The same with so many workers.

@@ -59,7 +59,10 @@ fn waiting() -> Vec<Story> {
         }),
         Story::new("a function that waits for a short Job without a key", |stage| {
             Box::pin(async move {
-                stage.invoke(Form::Waits, &a_job("x", "echo begun; sleep 5"), Expected::succeeds().or(KILLED));
+                // With trouble on the way, the function's time may be over before it has the result.
+                let late = Ending::Fails(NO_KEY);
+                let expected = Expected::succeeds().or(KILLED).or(late);
+                stage.invoke(Form::Waits, &a_job("x", "echo begun; sleep 5"), expected);
             })
         }),
         Story::new("an execution that is stopped while its function waits", |stage| {

@@ -101,7 +101,8 @@ fn alone() -> Vec<Story> {
                     stage.stop(execution);
                 }
             })
-        }),
+        })
+        .disturbed_every(7),
     ];
     stories.into_iter().map(|story| story.swept(Sweeping::Always)).collect()
 }
