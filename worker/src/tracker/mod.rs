@@ -48,7 +48,7 @@ use table::{Entry, JobId, Keep, MAX_HELD_OBJECTS, Table};
 use crate::{
     clock::Clock,
     cluster::{EventKind, Scope, Watched, WatchedJob},
-    heartbeat::{Heartbeats, Lost},
+    heartbeat::{Heartbeats, Lost, Trust},
     lease::{FINISHING, Mandate},
     metrics::Metrics,
     permits::Permits,
@@ -480,6 +480,7 @@ impl Tracker {
                 entry.replied(delivery, keep, &self.metrics);
                 if entry.progress.reply == Stage::Done {
                     self.stop_beats(&stamp);
+                    self.lose_double(&id, &stamp);
                 }
             }
             Outcome::Settled(stage) => entry.progress.settle = stage.from(now),
@@ -500,6 +501,15 @@ impl Tracker {
             }
         }
         self.step(&id);
+    }
+
+    /// A create that the network delivers late may have made a second Job for a task that is answered by the first.
+    fn lose_double(&mut self, answered: &JobId, stamp: &Stamp) {
+        let keep = self.keep();
+        let double = stamp.waiter.task().and_then(|(token, _)| self.table.by_token(token)).filter(|id| id != answered);
+        if let Some(id) = double {
+            self.update(&id, |entry| entry.lost(Trust::Proven, keep));
+        }
     }
 
     /// A stuck Job is told of at once: in the log, to the metrics, and by an Event on the Job.

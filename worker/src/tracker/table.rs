@@ -353,7 +353,9 @@ impl Table {
 
     pub(super) fn remove(&mut self, id: &JobId) -> Option<Entry> {
         let entry = self.entries.remove(id)?;
-        if let Some((token, _)) = entry.stamp.waiter.task() {
+        if let Some((token, _)) = entry.stamp.waiter.task()
+            && self.tokens.get(token) == Some(id)
+        {
             self.tokens.remove(token);
         }
         self.unplan(id, entry.wake);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use runjob_sandbox::{
     memory::{Fate, Line},
-    sfn::{Answer, Record, TaskOutcome},
+    sfn::{Answer, Overdue, Record, TaskOutcome},
 };
 use serde_json::Value;
 
@@ -64,6 +64,8 @@ struct Fates {
     marks: BTreeSet<Mark>,
     /// How many requests it was.
     mishaps: usize,
+    /// How many of them ended a process.
+    crashes: usize,
     /// How many creates arrived when nobody waited for them any more.
     late_creates: usize,
 }
@@ -103,6 +105,7 @@ impl Fates {
                 Fate::Panic => Some(Mark::Panic),
                 _ => None,
             };
+            fates.crashes += usize::from(mark == Some(Mark::Crash));
             fates.marks.extend([Mark::Anything].into_iter().chain(mark).chain(of_watch.then_some(Mark::LostSight)));
             let late = matches!(fate, Fate::CutAndArriveLate(_) | Fate::CrashAndArriveLate(_));
             fates.late_creates += usize::from(late && kind == "create jobs");
@@ -188,9 +191,12 @@ impl Judge<'_> {
         absent && jobs.iter().all(|(_, job)| job.has(Milestone::Gone) && self.stage.has_deleted(&job.name))
     }
 
-    /// A function's time is short, and so is that of a task that only sweeps care for: one mishap has to fit into it, two need not.
+    /// `HeartbeatSeconds` has room for one takeover. A function's time is short, and so is that of a task that only sweeps care for: one
+    /// mishap has to fit into it, two need not.
     fn may_be_late(&self, work: &Work<'_>, outcome: &TaskOutcome) -> bool {
-        let By::Function(execution) = work.by else { return false };
+        let By::Function(execution) = work.by else {
+            return self.fates.crashes > 1 && *outcome == TaskOutcome::TimedOut(Overdue::Heartbeat);
+        };
         let names: &[&str] = match execution.form {
             Form::Waits => &["RunJob.ClusterUnreachable", "EKS.429", "EKS.500", "EKS.503"],
             Form::HandsOver => &["States.Timeout"],
