@@ -5,6 +5,7 @@ mod liveness;
 mod panics;
 mod play;
 mod poison;
+mod unseen;
 
 use std::{sync::Arc, time::Duration};
 

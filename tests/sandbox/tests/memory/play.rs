@@ -6,13 +6,17 @@ use std::{
 };
 
 use runjob_sandbox::{
+    kube::Kubernetes,
     memory::{Fate, Line, Memory, Outbound, Traffic, simulate},
     sfn::TaskOutcome,
 };
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::{CLOCKS, config_of, input};
+
+/// No task of a test takes so long.
+const FOR_EVER: Duration = Duration::from_hours(24);
 
 /// The next requests of these kinds meet these fates.
 struct Planned(Mutex<Vec<(&'static str, Fate)>>);
@@ -51,13 +55,20 @@ pub(crate) fn play(fates: &[(&'static str, Fate)]) -> Ending {
 
 /// Plays one Job that takes so long.
 pub(crate) fn play_for(work: Duration, fates: &[(&'static str, Fate)]) -> Ending {
+    play_while(work, fates, async |_| {})
+}
+
+/// The same while somebody else does that to the cluster.
+pub(crate) fn play_while(work: Duration, fates: &[(&'static str, Fate)], act: impl AsyncFn(&Kubernetes)) -> Ending {
     let traffic = Arc::new(Planned(Mutex::new(fates.to_vec())));
     simulate(1, async || {
         let memory = Memory::start(config_of(1, work)).unwrap();
         let settings = memory.settings(&["--pollers", "1"]).unwrap();
         let worker = memory.worker("w", settings, traffic);
         let task = memory.sfn.endpoint().bare_task("runjob", &input(), CLOCKS);
-        let outcome = task.finished().await;
+        let ended = timeout(FOR_EVER, task.finished());
+        let (outcome, ()) = tokio::join!(ended, act(memory.kube.endpoint()));
+        let outcome = outcome.unwrap();
         sleep(Duration::from_mins(10)).await;
         assert!(!worker.has_ended());
         assert_eq!(memory.sfn.endpoint().invariant_violations(), [""; 0]);
