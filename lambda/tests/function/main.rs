@@ -10,6 +10,7 @@
 mod attempts;
 mod crashes;
 mod examples;
+mod frozen;
 mod panics;
 mod processes;
 mod requests;

@@ -58,6 +58,12 @@ impl World {
         Self { sandbox, function, kubeconfig, machines: AtomicUsize::default() }
     }
 
+    /// Lets the function find the cluster there: before its first invocation.
+    pub(crate) fn lead_by(&self, url: &str) {
+        let kubeconfig = self.sandbox.kubeconfig().replace(&self.sandbox.kube_url(), url);
+        std::fs::write(&self.kubeconfig, kubeconfig).unwrap();
+    }
+
     /// Invokes the function with a request.
     pub(crate) async fn ask(&self, job: &JobRequest) -> Result<Value, FunctionError> {
         self.invoke(&job.parameters()).await
