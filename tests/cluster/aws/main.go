@@ -52,6 +52,7 @@ func run(s settings) error {
 		clusters: map[string]*cluster{s.cluster: {status: "ACTIVE"}}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /clusters/{name}", clusters.describe)
+	mux.Handle("POST /{$}", assuming{keys, s.region})
 	control{keys, identities, clusters}.register(mux)
 
 	proxyListener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", s.stsPort))
@@ -79,6 +80,7 @@ func publish(s settings, keys *keyring, clusters *eks) error {
 	lines := []string{
 		"AWS_REGION=" + s.region,
 		fmt.Sprintf("AWS_ENDPOINT_URL_EKS=http://127.0.0.1:%d", s.eksPort),
+		fmt.Sprintf("AWS_ENDPOINT_URL_STS=http://127.0.0.1:%d", s.eksPort),
 		fmt.Sprintf("RUNJOB_EKS_CONTROL=http://127.0.0.1:%d/control", s.eksPort),
 		fmt.Sprintf("RUNJOB_EKS_STS_PROXY=http://127.0.0.1:%d", s.stsPort),
 		"RUNJOB_EKS_CLUSTER=" + s.cluster,
