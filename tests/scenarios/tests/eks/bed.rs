@@ -125,21 +125,48 @@ impl Bed {
         let (url, region) = (self.served.url(), self.known["AWS_REGION"].clone());
         let access = StepFunctionsAccess { url, region, key: String::new() };
         let mut environment = BTreeMap::from(access.environment());
-        environment.insert("AWS_ENDPOINT_URL_EKS", self.known["AWS_ENDPOINT_URL_EKS"].clone());
+        for endpoint in ["AWS_ENDPOINT_URL_EKS", "AWS_ENDPOINT_URL_STS"] {
+            environment.insert(endpoint, self.known[endpoint].clone());
+        }
         // All that it ever says: no secret may be in it.
         environment.insert("RUNJOB_LOG", "debug".to_owned());
         environment.extend(credentials.0.iter().cloned());
         environment.into_iter().collect()
     }
 
+    /// What a file says of the cluster: this, beside its region.
+    fn clusters(&self, eks: &Value) -> String {
+        let mut eks = eks.clone();
+        eks["region"] = json!(self.known["AWS_REGION"]);
+        json!({self.cluster(): {"eks": eks, "namespaces": ["default"]}}).to_string()
+    }
+
+    /// Where such a file would be.
+    fn file(&self) -> PathBuf {
+        std::env::temp_dir().join(format!("{}-clusters.json", self.id))
+    }
+
+    /// What says where the cluster is without asking EKS.
+    pub(crate) fn location(&self) -> Value {
+        let [endpoint, ca] = ["ENDPOINT", "CA"].map(|part| &self.known[&format!("RUNJOB_EKS_CLUSTER_{part}")]);
+        json!({"endpoint": endpoint, "certificateAuthority": ca})
+    }
+
+    /// What says that a role is to be assumed.
+    pub(crate) fn assuming(&self, role: &str) -> Value {
+        json!({"role": self.known[&format!("RUNJOB_EKS_{role}_ROLE_ARN")]})
+    }
+
     /// A worker of the test's group, which is told of the cluster by its name alone.
     pub(crate) fn worker(&self, credentials: &Credentials) -> WorkerProcess {
-        let clusters = json!({self.cluster(): {
-            "eks": {"region": self.known["AWS_REGION"]}, "namespaces": ["default"],
-        }});
+        self.worker_with(credentials, &json!({}))
+    }
+
+    /// The same, which is told this of the cluster besides.
+    pub(crate) fn worker_with(&self, credentials: &Credentials, eks: &Value) -> WorkerProcess {
         let surroundings = Surroundings {
             activity: self.activity.clone(),
-            kubernetes: File::Clusters(clusters.to_string()),
+            kubernetes: File::Clusters(self.clusters(eks)),
             environment: self.environment(credentials),
         };
         let flags = ["--group", &self.id, "--heartbeat-interval", "1s", "--pollers", "4"];
@@ -158,11 +185,39 @@ impl Bed {
 
     /// A function that is told of no cluster.
     pub(crate) fn function(&self, credentials: &Credentials) -> Deployed {
+        self.function_with(credentials, &[])
+    }
+
+    /// The same with these settings.
+    pub(crate) fn function_with(&self, credentials: &Credentials, settings: &[(&'static str, &str)]) -> Deployed {
+        let settings = settings.iter().map(|(name, value)| (*name, (*value).to_owned()));
         let bootstrap = Bootstrap::at(env!("CARGO_BIN_EXE_function-under-test"))
             .envs(self.environment(credentials))
             .env("RUNJOB_GROUP", &self.id)
+            .envs(settings)
             .timeout(Duration::from_mins(4));
         self.service().lambda().deploy("runjob", bootstrap)
+    }
+
+    /// A function with a file that says this of the cluster.
+    pub(crate) fn function_of_file(&self, credentials: &Credentials, eks: &Value) -> Deployed {
+        std::fs::write(self.file(), self.clusters(eks)).unwrap();
+        self.function_with(credentials, &[("RUNJOB_CLUSTERS", self.file().to_str().unwrap())])
+    }
+
+    /// Lets the function sweep again and again, as a schedule does, until the execution has ended.
+    pub(crate) async fn swept(&self, execution: &str) -> Value {
+        let sweeps = async {
+            loop {
+                let swept = self.service().lambda().invoke("runjob", &json!({"Action": "sweep"})).await;
+                swept.unwrap_or_else(|error| panic!("{error}"));
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        };
+        tokio::select! {
+            output = self.output(execution) => output,
+            () = sweeps => Value::Null,
+        }
     }
 
     pub(crate) fn service(&self) -> &Arc<StepFunctions> {
@@ -237,8 +292,20 @@ impl Bed {
         }
     }
 
+    /// Waits until the Job of that name runs.
+    pub(crate) async fn runs(&self, name: &str) {
+        let runs = async {
+            let is_ready = |job: &str| serde_json::from_str::<Value>(job).unwrap()["status"]["ready"] == json!(1);
+            while !self.ask(Method::GET, &format!("{JOBS}/{name}")).await.is_ok_and(|job| is_ready(&job)) {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        timeout(PATIENCE, runs).await.unwrap_or_else(|_| panic!("{name} does not run"));
+    }
+
     /// Removes what the test has made.
     pub(crate) async fn clear(&self) {
+        let _there_may_be_none = std::fs::remove_file(self.file());
         for place in [JOBS, LEASES] {
             let list: Value = serde_json::from_str(&self.ask(Method::GET, place).await.unwrap()).unwrap();
             let names = list["items"].as_array().unwrap().iter().filter_map(|one| one["metadata"]["name"].as_str());
@@ -267,18 +334,33 @@ pub(crate) fn article() -> String {
 
 /// The article's machine with the function in place of the native resources: its requests are the payloads.
 pub(crate) fn article_by_function() -> String {
-    let mut machine: Value = serde_json::from_str(WORKFLOW).unwrap();
-    for state in machine["States"].as_object_mut().unwrap().values_mut() {
-        let Some(native) = state["Resource"].as_str().and_then(|name| name.strip_prefix("arn:aws:states:::eks:"))
-        else {
-            continue;
-        };
-        let mut payload = state["Parameters"].clone();
-        payload["Action"] = json!(native);
+    article_by(|state, payload| {
         state["Resource"] = json!("arn:aws:states:::lambda:invoke");
         state["Parameters"] = json!({"FunctionName": "runjob", "Payload": payload});
         if let Some(selector) = state.get_mut("ResultSelector") {
             *selector = json!({"status.$": "$.Payload.status", "logs.$": "$.Payload.logs..pi"});
+        }
+    })
+}
+
+/// The same with task tokens: what comes back is as from the native resources.
+pub(crate) fn article_handed_over() -> String {
+    article_by(|state, mut payload| {
+        payload["TaskToken.$"] = json!("$$.Task.Token");
+        state["Resource"] = json!("arn:aws:states:::lambda:invoke.waitForTaskToken");
+        state["Parameters"] = json!({"FunctionName": "runjob", "Payload": payload});
+        state["HeartbeatSeconds"] = json!(180);
+    })
+}
+
+fn article_by(change: impl Fn(&mut Value, Value)) -> String {
+    let mut machine: Value = serde_json::from_str(WORKFLOW).unwrap();
+    for state in machine["States"].as_object_mut().unwrap().values_mut() {
+        let native = state["Resource"].as_str().and_then(|name| name.strip_prefix("arn:aws:states:::eks:"));
+        if let Some(native) = native.map(ToOwned::to_owned) {
+            let mut payload = state["Parameters"].clone();
+            payload["Action"] = json!(native);
+            change(state, payload);
         }
     }
     machine.to_string()

@@ -1,10 +1,12 @@
 //! The function, which finds a cluster of EKS by the name in the request.
 
+use std::time::Duration;
+
 use runjob_sandbox::lambda::Deployed;
 use runjob_scenarios::jobs::{JobRequest, a_job};
 use serde_json::{Value, json};
 
-use crate::bed::{ARTICLE, Bed, STS, article_by_function, assert_discreet};
+use crate::bed::{ARTICLE, Bed, STS, article_by_function, article_handed_over, assert_discreet};
 
 /// A state that invokes the function with this request.
 fn invoking(job: &JobRequest) -> Value {
@@ -39,6 +41,88 @@ async fn the_articles_workflow_succeeds_with_the_articles_role() {
     assert_eq!(output["Payload"]["StatusCode"], json!(200), "{output}");
     assert_discreet(&function.logs(), &role);
     bed.clear_the_article().await;
+    bed.clear().await;
+}
+
+#[tokio::test]
+#[ignore = "needs tests/cluster/eks up"]
+async fn the_articles_workflow_succeeds_handed_over_to_a_worker() {
+    let (_sts, _article, bed) = (STS.read().await, ARTICLE.lock().await, Bed::new().await);
+    bed.clear_the_article().await;
+    let role = bed.role("ALLOWED");
+    let (worker, function) = (bed.worker(&role), bed.function(&role));
+    let output = bed.output(&bed.start(&article_handed_over(), &bed.input())).await;
+    assert_eq!(output["StatusCode"], json!(200), "{output}");
+    assert_discreet(&worker.log(), &role);
+    assert_discreet(&function.logs(), &role);
+    bed.clear_the_article().await;
+    bed.clear().await;
+}
+
+#[tokio::test]
+#[ignore = "needs tests/cluster/eks up"]
+async fn the_articles_workflow_succeeds_handed_over_to_sweeps() {
+    let (_sts, _article, bed) = (STS.read().await, ARTICLE.lock().await, Bed::new().await);
+    bed.clear_the_article().await;
+    let role = bed.role("ALLOWED");
+    let settings = [("RUNJOB_CLUSTER_NAME", bed.cluster()), ("RUNJOB_NAMESPACE", "default")];
+    let function = bed.function_with(&role, &settings);
+    let output = bed.swept(&bed.start(&article_handed_over(), &bed.input())).await;
+    assert_eq!(output["StatusCode"], json!(200), "{output}");
+    assert_discreet(&function.logs(), &role);
+    bed.clear_the_article().await;
+    bed.clear().await;
+}
+
+#[tokio::test]
+#[ignore = "needs tests/cluster/eks up"]
+async fn a_role_that_is_assumed_is_let_in_where_the_functions_own_is_not() {
+    let (_sts, bed) = (STS.read().await, Bed::new().await);
+    let function = bed.function_of_file(&bed.role("UNMAPPED"), &bed.assuming("ALLOWED"));
+    let output = bed.output(&bed.start_state(&invoking(&request(&bed)))).await;
+    assert!(output["Payload"]["logs"].to_string().contains("finished"), "{output}\n{}", function.logs());
+    bed.clear().await;
+}
+
+#[tokio::test]
+#[ignore = "needs tests/cluster/eks up"]
+async fn a_cluster_whose_place_is_configured_is_not_described() {
+    let (_sts, bed) = (STS.read().await, Bed::new().await);
+    let function = bed.function_of_file(&bed.role("BLIND"), &bed.location());
+    let output = bed.output(&bed.start_state(&invoking(&request(&bed)))).await;
+    assert!(output["Payload"]["logs"].to_string().contains("finished"), "{output}\n{}", function.logs());
+    bed.clear().await;
+}
+
+#[tokio::test]
+#[ignore = "needs tests/cluster/eks up"]
+async fn an_outage_of_sts_of_a_minute_fails_no_execution() {
+    let (_sts, bed) = (STS.write().await, Bed::new().await);
+    let role = bed.role("ALLOWED");
+    let function = bed.function(&role);
+    let start = |name: &str, script: &str| {
+        bed.start_state(&invoking(&a_job(&bed.job_name(name), script).with("/ClusterName", bed.cluster())))
+    };
+    // They end before it, within, and after it.
+    let mut executions: Vec<String> = [5, 40, 70]
+        .iter()
+        .map(|seconds| start(&format!("for-{seconds}"), &format!("sleep {seconds}; echo finished")))
+        .collect();
+    for seconds in [5, 40, 70] {
+        bed.runs(&bed.job_name(&format!("for-{seconds}"))).await;
+    }
+    let refused = bed.refusals().await;
+    bed.control("sts?away=60s").await;
+    for number in 0..6 {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        executions.push(start(&format!("within-{number}"), "echo finished"));
+    }
+    for execution in executions {
+        let output = bed.output(&execution).await;
+        assert!(output["Payload"]["logs"].to_string().contains("finished"), "{output}\n{}", function.logs());
+    }
+    assert!(bed.refusals().await > refused, "nobody has noticed the outage");
+    assert_discreet(&function.logs(), &role);
     bed.clear().await;
 }
 

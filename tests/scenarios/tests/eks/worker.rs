@@ -60,6 +60,29 @@ async fn a_role_without_rights_is_told_as_natively() {
     assert!(cause["ResponseBody"]["message"].as_str().unwrap().contains("User \"eks-without-rights\" cannot create"));
 }
 
+/// A worker that is told this of the cluster, and succeeds.
+async fn succeeds(role: &str, eks: impl FnOnce(&Bed) -> Value) {
+    let (_sts, bed) = (STS.read().await, Bed::new().await);
+    let own = bed.role(role);
+    let worker = bed.worker_with(&own, &eks(&bed));
+    let output = bed.output(&bed.start_state(&running(&bed, "x", "echo finished"))).await;
+    assert!(output["logs"].to_string().contains("finished"), "{output}\n{}", worker.log());
+    assert_discreet(&worker.log(), &own);
+    bed.clear().await;
+}
+
+#[tokio::test]
+#[ignore = "needs tests/cluster/eks up"]
+async fn a_role_that_is_assumed_is_let_in_where_the_workers_own_is_not() {
+    succeeds("UNMAPPED", |bed| bed.assuming("ALLOWED")).await;
+}
+
+#[tokio::test]
+#[ignore = "needs tests/cluster/eks up"]
+async fn a_cluster_whose_place_is_configured_is_not_described() {
+    succeeds("BLIND", Bed::location).await;
+}
+
 #[tokio::test]
 #[ignore = "needs tests/cluster/eks up"]
 async fn an_outage_of_sts_of_a_minute_fails_no_task() {
