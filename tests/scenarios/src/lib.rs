@@ -7,6 +7,7 @@
 mod api;
 pub mod backend;
 pub mod check;
+mod deployment;
 mod execution;
 pub mod jobs;
 mod line;

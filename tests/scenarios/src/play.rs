@@ -27,6 +27,8 @@ pub struct Run {
     pub patience: Duration,
     /// The worker's binary.
     pub worker: PathBuf,
+    /// The function's.
+    pub function: PathBuf,
 }
 
 /// Plays it, and says how many task tokens were seen on Jobs, of which the worker's log shows none. The error says what is wrong, and
@@ -39,11 +41,11 @@ pub async fn play(scenario: &Scenario, run: &Run, number: usize) -> anyhow::Resu
         stage::cluster(&["up"]).await?;
     }
     let cleared = stage.clear().await.context("unable to clear the stage");
-    let log = stage.workers.log();
+    let log = stage.log();
     played
         .and(cleared)
         .map(|()| stage.tokens.len())
-        .with_context(|| format!("the worker's last words:\n{}\n", last_words(&log)))
+        .with_context(|| format!("the last words of worker and function:\n{}\n", last_words(&log)))
 }
 
 fn last_words(log: &str) -> String {
@@ -93,7 +95,7 @@ impl Executions {
 
 /// Starts what is to be started, under that name.
 async fn execute(start: &Start, name: &str, stage: &Stage) -> anyhow::Result<Execution> {
-    let (definition, input) = start.machine(&stage.activity, &stage.namespace, &stage.scratch.to_string_lossy());
+    let (definition, input) = start.machine(stage);
     let definition = stage.native_resources_on(&definition);
     Execution::start(stage.step_functions.clone(), name, &definition, &input).await
 }

@@ -9,6 +9,7 @@ use crate::{
     check::Check,
     jobs::{JobRequest, SCRATCH},
     process::Signal,
+    stage::Stage,
 };
 
 /// A behaviour of the whole, the same on every backend.
@@ -23,6 +24,8 @@ pub struct Scenario {
     pub(crate) home: Home,
     pub(crate) rights: Rights,
     pub(crate) clusters: Clusters,
+    /// The time of the function's invocations, if there is a function.
+    pub(crate) function: Option<Duration>,
     pub(crate) flags: Vec<&'static str>,
     pub(crate) flags_of_first: Vec<&'static str>,
     pub(crate) heartbeat_interval: &'static str,
@@ -82,7 +85,7 @@ pub enum Rights {
 pub(crate) enum Start {
     /// One activity task: a state machine of a single state.
     Task { request: JobRequest, clocks: Clocks },
-    /// A state machine. `{activity}`, `{namespace}` and `{scratch}` stand for the scenario's own.
+    /// A state machine. `{activity}`, `{function}`, `{namespace}` and `{scratch}` stand for the scenario's own.
     Machine { definition: String, input: String },
 }
 
@@ -233,6 +236,7 @@ impl Scenario {
             home: Home::Own,
             rights: Rights::Documented,
             clusters: Clusters::One,
+            function: None,
             flags: Vec::new(),
             flags_of_first: Vec::new(),
             heartbeat_interval: "1s",
@@ -286,6 +290,13 @@ impl Scenario {
     #[must_use]
     pub fn beside_a_cluster_that_is_gone(mut self) -> Self {
         self.clusters = Clusters::OwnAndGone;
+        self
+    }
+
+    /// There is the function, too, and its invocations have so much time. It is `{function}` in the machine, and of the workers' group.
+    #[must_use]
+    pub fn with_function(mut self, timeout: Duration) -> Self {
+        self.function = Some(timeout);
         self
     }
 
@@ -430,10 +441,11 @@ impl Scenario {
 
 impl Start {
     /// The machine and its input.
-    pub(crate) fn machine(&self, activity: &str, namespace: &str, scratch: &str) -> (String, String) {
+    pub(crate) fn machine(&self, stage: &Stage) -> (String, String) {
+        let Stage { activity, namespace, id, scratch, .. } = stage;
         let fill = |text: &str| {
-            let text = text.replace("{activity}", activity).replace("{namespace}", namespace);
-            text.replace(SCRATCH, scratch)
+            let text = text.replace("{activity}", activity).replace("{namespace}", namespace).replace("{function}", id);
+            text.replace(SCRATCH, &scratch.to_string_lossy())
         };
         match self {
             Self::Machine { definition, input } => (fill(definition), fill(input)),

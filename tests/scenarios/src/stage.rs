@@ -20,6 +20,7 @@ use tokio::process::Command;
 use crate::{
     api::Api,
     backend::Backend,
+    deployment::{Code, Deployment},
     line::Line,
     patience::eventually,
     play::Run,
@@ -51,6 +52,7 @@ pub(crate) struct Stage {
     /// Tokens that were seen on Jobs: a secret of the worker's.
     pub(crate) tokens: BTreeSet<String>,
     pub(crate) workers: Workers,
+    function: Option<Deployment>,
     sandbox: Services,
 }
 
@@ -71,7 +73,7 @@ struct Access {
 impl Stage {
     /// Sets the stage for a scenario. `number` tells the scenarios of a run apart.
     pub(crate) async fn set(scenario: &Scenario, run: &Run, number: usize) -> anyhow::Result<Self> {
-        let Run { backend, patience, worker } = run.clone();
+        let Run { backend, patience, worker, function } = run.clone();
         let mut services = Services::default();
         let access = services.kubernetes(backend).await?;
         let (environment, step_functions) = services.step_functions(backend, number).await?;
@@ -113,6 +115,22 @@ impl Stage {
         let line = Line::to(target).await?;
         let server = format!("{}://{}", url.scheme_str().unwrap_or("http"), line.address());
         let own = KubernetesAccess { server, authority: access.authority, token, namespace: namespace.clone() };
+        let function = match scenario.function {
+            None => None,
+            Some(timeout) => {
+                let kubeconfig = kubeconfigs(&scratch).join("of-function");
+                std::fs::create_dir_all(kubeconfigs(&scratch)).context("unable to make a directory")?;
+                std::fs::write(&kubeconfig, own.kubeconfig()).context("unable to write a kubeconfig")?;
+                let settings = vec![
+                    ("RUNJOB_GROUP", id.clone()),
+                    ("RUNJOB_NAMESPACE", namespace.clone()),
+                    ("RUNJOB_KUBECONFIG", kubeconfig.to_string_lossy().into_owned()),
+                    ("RUNJOB_LOG", "debug".to_owned()),
+                ];
+                let code = Code { program: &function, name: &id, timeout, settings };
+                Some(services.function(code, &environment, kubeconfigs(&scratch).join("code"), patience).await?)
+            }
+        };
         let (kubernetes, scope) = match scenario.clusters {
             Clusters::OwnAndGone => (File::Clusters(own_and_gone(own, &kubeconfigs(&scratch))?), vec![]),
             Clusters::One if scenario.rights == Rights::Everywhere => (File::Kubeconfig(own.kubeconfig()), vec![]),
@@ -133,6 +151,7 @@ impl Stage {
             scratch,
             tokens: BTreeSet::new(),
             workers: Workers::new(worker, surroundings, flags),
+            function,
             sandbox: services,
         })
     }
@@ -175,9 +194,18 @@ impl Stage {
         Ok(jobs)
     }
 
+    /// What workers and function have logged so far.
+    pub(crate) fn log(&self) -> String {
+        let function = self.function.as_ref().map(Deployment::log).unwrap_or_default();
+        format!("{function}{}", self.workers.log())
+    }
+
     /// Ends the workers and gives back what the scenario has taken.
     pub(crate) async fn clear(&mut self) -> anyhow::Result<()> {
         self.workers.kill().await?;
+        if let Some(function) = &self.function {
+            function.remove().await?;
+        }
         std::fs::remove_dir_all(&self.scratch).context("unable to remove a directory")?;
         // Most have none.
         let _ = std::fs::remove_dir_all(kubeconfigs(&self.scratch));
@@ -227,6 +255,25 @@ fn own_and_gone(own: KubernetesAccess, directory: &Path) -> anyhow::Result<Strin
 }
 
 impl Services {
+    /// Deploys the function. `directory`: where its code may be, on `LocalStack`.
+    async fn function(
+        &self,
+        mut code: Code<'_>,
+        environment: &[(&'static str, String)],
+        directory: PathBuf,
+        patience: Duration,
+    ) -> anyhow::Result<Deployment> {
+        if let Some((front, _)) = &self.step_functions {
+            return Ok(Deployment::on_sandbox(&code, front.endpoint(), environment));
+        }
+        let of = |name: &str| environment.iter().find(|(key, _)| *key == name).map(|(_, value)| value.clone());
+        let url = of("AWS_ENDPOINT_URL").context("LocalStack has no URL")?;
+        // What LocalStack itself tells functions is a name that needs a name server.
+        code.settings.push(("AWS_ENDPOINT_URL_SFN", url.clone()));
+        let account = of("AWS_ACCESS_KEY_ID").context("LocalStack has no account")?;
+        Deployment::on_localstack(&code, &url, &account, directory, patience).await
+    }
+
     async fn kubernetes(&mut self, backend: Backend) -> anyhow::Result<Access> {
         if backend == Backend::Sandbox {
             // A kubelet takes a moment from a container's end to the word of it.

@@ -7,6 +7,7 @@ mod calls;
 mod clusters;
 mod endings;
 mod failures;
+mod functions;
 mod gone;
 mod keys;
 mod logs;
@@ -46,6 +47,9 @@ struct Options {
     /// A worker's binary, if not the one that was built with this.
     #[arg(long, value_name = "FILE", default_value = env!("CARGO_BIN_EXE_runjob-under-test"))]
     worker: PathBuf,
+    /// A function's binary, likewise.
+    #[arg(long, value_name = "FILE", default_value = env!("CARGO_BIN_EXE_function-under-test"))]
+    function: PathBuf,
     /// How long anything is waited for. Nothing takes that long, on a slow machine either.
     #[arg(long, value_name = "SECONDS", default_value = "180")]
     patience: u64,
@@ -88,6 +92,7 @@ async fn main() -> ExitCode {
         keys::scenarios(),
         replicas::scenarios(),
         trouble::scenarios(),
+        functions::scenarios(),
     ];
     let all: Vec<Scenario> = all.into_iter().flatten().collect();
     let wanted = || all.iter().enumerate().filter(|(_, scenario)| options.want(scenario));
@@ -98,7 +103,8 @@ async fn main() -> ExitCode {
     let playable = || wanted().filter(|(_, scenario)| scenario.impossible_on(backend).is_none());
     let side_by_side = playable().filter(|(_, scenario)| !scenario.is_alone());
     let alone = playable().filter(|(_, scenario)| scenario.is_alone());
-    let run = Run { backend, patience: Duration::from_secs(options.patience), worker: options.worker.clone() };
+    let (worker, function) = (options.worker.clone(), options.function.clone());
+    let run = Run { backend, patience: Duration::from_secs(options.patience), worker, function };
     let run = &run;
     let one = |(number, scenario)| async move { (number, one(scenario, run, number).await) };
     let mut played: Vec<(usize, Played)> =

@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 
 /// The article's state machine, as it is printed there.
 const ARTICLE: &str = include_str!("../../../../examples/pi/workflow.asl.json");
-const ARTICLE_INPUT: &str = include_str!("../../../../examples/pi/input.json");
+pub(crate) const ARTICLE_INPUT: &str = include_str!("../../../../examples/pi/input.json");
 
 /// The first and the last of 2000 digits.
-const PI_BEGINS: &str = "3.14159265358979323846264338327950288419716939937510";
+pub(crate) const PI_BEGINS: &str = "3.14159265358979323846264338327950288419716939937510";
 const PI_ENDS: &str = "33904780275901";
 
 /// What becomes of numbers.
@@ -57,6 +57,25 @@ fn article() -> Scenario {
         return article;
     }
     article.not_on(Backend::Sandbox, "this machine's perl cannot run the program: libmath-bigint-perl cures it")
+}
+
+/// The article's machine with the function in place of the native resources, which hands over with task tokens.
+pub(crate) fn article_handed_over() -> String {
+    let mut machine: Value = serde_json::from_str(ARTICLE).unwrap_or_default();
+    let states = machine.get_mut("States").and_then(Value::as_object_mut);
+    for state in states.into_iter().flat_map(|states| states.values_mut()) {
+        let native = state["Resource"].as_str().and_then(|name| name.strip_prefix("arn:aws:states:::eks:"));
+        if let Some(native) = native.map(ToOwned::to_owned) {
+            let mut payload = state["Parameters"].clone();
+            payload["Action"] = native.into();
+            payload["TaskToken.$"] = "$$.Task.Token".into();
+            // The cluster is the one of the function's kubeconfig.
+            state["Resource"] = "arn:aws:states:::lambda:invoke.waitForTaskToken".into();
+            state["HeartbeatSeconds"] = 60.into();
+            state["Parameters"] = json!({"FunctionName": "{function}", "Payload": payload});
+        }
+    }
+    machine.to_string()
 }
 
 /// Whether this machine's perl can run the article's program: the sandbox has no other.

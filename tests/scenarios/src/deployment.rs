@@ -1,0 +1,132 @@
+//! The production function on a stage: on the sandbox's Lambda, or on `LocalStack`'s. Its name is the stage's.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::Context;
+use http::{Method, Request};
+use runjob_sandbox::{
+    lambda::{Bootstrap, Deployed},
+    sfn::StepFunctions,
+};
+use serde_json::{Value, json};
+
+use crate::patience::eventually;
+
+/// Where Lambda has its functions.
+const FUNCTIONS: &str = "/2015-03-31/functions";
+
+/// What is deployed.
+pub(crate) struct Code<'s> {
+    /// The function's binary.
+    pub(crate) program: &'s Path,
+    pub(crate) name: &'s str,
+    /// The time of an invocation.
+    pub(crate) timeout: Duration,
+    /// What it is told.
+    pub(crate) settings: Vec<(&'static str, String)>,
+}
+
+/// A function that is there until it is removed.
+pub(crate) enum Deployment {
+    Sandbox(Deployed),
+    LocalStack(Remote),
+}
+
+/// A function of `LocalStack`.
+pub(crate) struct Remote {
+    lambda: Lambda,
+    name: String,
+    /// The code: `LocalStack` takes it from there, and copies nothing.
+    directory: PathBuf,
+}
+
+/// `LocalStack`'s Lambda, for one account.
+struct Lambda {
+    client: kube::Client,
+    account: String,
+}
+
+impl Deployment {
+    pub(crate) fn on_sandbox(
+        code: &Code<'_>,
+        services: &StepFunctions,
+        environment: &[(&'static str, String)],
+    ) -> Self {
+        let bootstrap = Bootstrap::at(code.program).envs(environment.to_vec()).envs(code.settings.clone());
+        Self::Sandbox(services.lambda().deploy(code.name, bootstrap.timeout(code.timeout)))
+    }
+
+    /// `directory`: where its code may be.
+    pub(crate) async fn on_localstack(
+        code: &Code<'_>,
+        url: &str,
+        account: &str,
+        directory: PathBuf,
+        patience: Duration,
+    ) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(&directory).context("unable to make a directory")?;
+        let program = code.program.canonicalize().context("unable to find the function's binary")?;
+        std::os::unix::fs::symlink(program, directory.join("bootstrap")).context("unable to lay out the code")?;
+        let config = kube::Config::new(url.parse()?);
+        let lambda = Lambda { client: kube::Client::try_from(config)?, account: account.to_owned() };
+        let settings: serde_json::Map<_, _> =
+            code.settings.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+        let function = json!({
+            "FunctionName": code.name,
+            "Role": format!("arn:aws:iam::{account}:role/scenario"),
+            "Runtime": "provided.al2023",
+            "Handler": "bootstrap",
+            "Timeout": code.timeout.as_secs(),
+            "Environment": {"Variables": settings},
+            "Code": {"S3Bucket": "hot-reload", "S3Key": directory},
+        });
+        lambda.ask(Method::POST, "", &function).await.context("unable to create the function")?;
+        let remote = Remote { lambda, name: code.name.to_owned(), directory };
+        eventually(patience, "the function is active", async || {
+            let seen = remote.lambda.ask(Method::GET, &format!("/{}/configuration", remote.name), &Value::Null).await?;
+            Ok((seen.get("State") == Some(&json!("Active"))).then_some(()))
+        })
+        .await?;
+        Ok(Self::LocalStack(remote))
+    }
+
+    /// What it has logged, as far as that can be seen.
+    pub(crate) fn log(&self) -> String {
+        match self {
+            Self::Sandbox(deployed) => deployed.logs(),
+            Self::LocalStack(_) => String::new(),
+        }
+    }
+
+    pub(crate) async fn remove(&self) -> anyhow::Result<()> {
+        match self {
+            Self::Sandbox(_) => Ok(()),
+            Self::LocalStack(Remote { lambda, name, directory }) => {
+                lambda.ask(Method::DELETE, &format!("/{name}"), &Value::Null).await?;
+                std::fs::remove_dir_all(directory).context("unable to remove a directory")
+            }
+        }
+    }
+}
+
+impl Lambda {
+    async fn ask(&self, method: Method, path: &str, body: &Value) -> anyhow::Result<Value> {
+        // LocalStack looks for the account and the service there, and at nothing else of it.
+        let signature = format!(
+            "AWS4-HMAC-SHA256 Credential={}/20260101/us-east-1/lambda/aws4_request, SignedHeaders=host, Signature=none",
+            self.account
+        );
+        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{FUNCTIONS}{path}"))
+            .header("Authorization", signature)
+            .header("Content-Type", "application/json")
+            .body(body)?;
+        let answer = self.client.request_text(request).await?;
+        Ok(serde_json::from_str(&answer).unwrap_or_default())
+    }
+}
