@@ -13,7 +13,7 @@ use runjob_sandbox::{
 };
 use serde_json::{Value, json};
 
-use crate::patience::eventually;
+use crate::{execution::role_of, patience::eventually};
 
 /// Where Lambda has its functions.
 const FUNCTIONS: &str = "/2015-03-31/functions";
@@ -76,7 +76,7 @@ impl Deployment {
             code.settings.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
         let function = json!({
             "FunctionName": code.name,
-            "Role": format!("arn:aws:iam::{account}:role/scenario"),
+            "Role": role_of(account),
             "Runtime": "provided.al2023",
             "Handler": "bootstrap",
             "Timeout": code.timeout.as_secs(),

@@ -22,10 +22,20 @@ pub(crate) struct Ended {
     pub error: Option<String>,
 }
 
+/// A role of an account. `LocalStack` looks for a machine's functions in the account of its role.
+pub(crate) fn role_of(account: &str) -> String {
+    format!("arn:aws:iam::{account}:role/scenario")
+}
+
 impl Execution {
-    /// Creates a state machine and starts an execution of it.
-    pub(crate) async fn start(client: Client, name: &str, definition: &str, input: &str) -> anyhow::Result<Self> {
-        let role = "arn:aws:iam::000000000000:role/scenario";
+    /// Creates a state machine with that role, and starts an execution of it.
+    pub(crate) async fn start(
+        client: Client,
+        role: &str,
+        name: &str,
+        definition: &str,
+        input: &str,
+    ) -> anyhow::Result<Self> {
         let machine = client.create_state_machine().name(name).definition(definition).role_arn(role).send().await;
         let machine = machine.context("unable to create the state machine")?.state_machine_arn;
         Self::of(client, machine, input.to_owned()).await

@@ -97,7 +97,7 @@ impl Executions {
 async fn execute(start: &Start, name: &str, stage: &Stage) -> anyhow::Result<Execution> {
     let (definition, input) = start.machine(stage);
     let definition = stage.native_resources_on(&definition);
-    Execution::start(stage.step_functions.clone(), name, &definition, &input).await
+    Execution::start(stage.step_functions.clone(), &stage.role(), name, &definition, &input).await
 }
 
 async fn take(step: &Step, stage: &mut Stage, executions: &mut Executions) -> anyhow::Result<()> {

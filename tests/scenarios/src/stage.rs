@@ -21,6 +21,7 @@ use crate::{
     api::Api,
     backend::Backend,
     deployment::{Code, Deployment},
+    execution::role_of,
     line::Line,
     patience::eventually,
     play::Run,
@@ -165,6 +166,11 @@ impl Stage {
         let natives = ["runJob.sync", "runJob", "call"].map(|name| format!("\"arn:aws:states:::eks:{name}\""));
         let activity = json!(self.activity).to_string();
         natives.iter().fold(definition.to_owned(), |definition, native| definition.replace(native, &activity))
+    }
+
+    /// A role of the stage's account.
+    pub(crate) fn role(&self) -> String {
+        role_of(self.activity.split(':').nth(4).unwrap_or_default())
     }
 
     /// Who holds the workers' Lease, if somebody does.
