@@ -2,10 +2,11 @@
 
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use http::{Method, Request};
 use runjob_sandbox::{
     lambda::{Bootstrap, Deployed},
@@ -31,7 +32,7 @@ pub(crate) struct Code<'s> {
 
 /// A function that is there until it is removed.
 pub(crate) enum Deployment {
-    Sandbox(Deployed),
+    Sandbox(Deployed, Arc<StepFunctions>),
     LocalStack(Remote),
 }
 
@@ -52,11 +53,12 @@ struct Lambda {
 impl Deployment {
     pub(crate) fn on_sandbox(
         code: &Code<'_>,
-        services: &StepFunctions,
+        services: &Arc<StepFunctions>,
         environment: &[(&'static str, String)],
     ) -> Self {
         let bootstrap = Bootstrap::at(code.program).envs(environment.to_vec()).envs(code.settings.clone());
-        Self::Sandbox(services.lambda().deploy(code.name, bootstrap.timeout(code.timeout)))
+        let deployed = services.lambda().deploy(code.name, bootstrap.timeout(code.timeout));
+        Self::Sandbox(deployed, services.clone())
     }
 
     /// `directory`: where its code may be.
@@ -93,17 +95,29 @@ impl Deployment {
         Ok(Self::LocalStack(remote))
     }
 
+    /// Invokes it, beside any machine.
+    pub(crate) async fn invoke(&self, payload: &Value) -> anyhow::Result<()> {
+        match self {
+            Self::Sandbox(deployed, services) => services.lambda().invoke(deployed.arn(), payload).await.map(drop)?,
+            Self::LocalStack(Remote { lambda, name, .. }) => {
+                let answer = lambda.ask(Method::POST, &format!("/{name}/invocations"), payload).await?;
+                ensure!(answer.get("errorType").is_none(), "the function failed: {answer}");
+            }
+        }
+        Ok(())
+    }
+
     /// What it has logged, as far as that can be seen.
     pub(crate) fn log(&self) -> String {
         match self {
-            Self::Sandbox(deployed) => deployed.logs(),
+            Self::Sandbox(deployed, _) => deployed.logs(),
             Self::LocalStack(_) => String::new(),
         }
     }
 
     pub(crate) async fn remove(&self) -> anyhow::Result<()> {
         match self {
-            Self::Sandbox(_) => Ok(()),
+            Self::Sandbox(..) => Ok(()),
             Self::LocalStack(Remote { lambda, name, directory }) => {
                 lambda.ask(Method::DELETE, &format!("/{name}"), &Value::Null).await?;
                 std::fs::remove_dir_all(directory).context("unable to remove a directory")

@@ -11,7 +11,7 @@ use crate::{
     execution::{Ended, Execution},
     patience::eventually,
     process::Signal,
-    scenario::{Act, Afterwards, Clocks, Ending, Scenario, Sight, Start, Step},
+    scenario::{Act, Afterwards, Clocks, Ending, Scenario, Sight, Staff, Start, Step},
     stage::{self, Stage},
 };
 
@@ -54,7 +54,9 @@ fn last_words(log: &str) -> String {
 }
 
 async fn perform(scenario: &Scenario, stage: &mut Stage) -> anyhow::Result<()> {
-    stage.workers.start(&scenario.flags_of_first)?;
+    if scenario.staff == Staff::AWorker {
+        stage.workers.start(&scenario.flags_of_first)?;
+    }
     let mut executions = Executions::default();
     for step in &scenario.before {
         take(step, stage, &mut executions).await?;
@@ -200,6 +202,7 @@ async fn perform_act(act: &Act, stage: &mut Stage, executions: &mut Executions) 
         }
         Act::Cluster(words) => stage::cluster(words).await,
         Act::OpenGate => std::fs::write(stage.scratch.join("go"), "").context("unable to open the gate"),
+        Act::Sweep => stage.function()?.invoke(&json!({"Action": "sweep"})).await,
         Act::Pass(time) => {
             tokio::time::sleep(*time).await;
             Ok(())

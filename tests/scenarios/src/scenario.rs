@@ -24,6 +24,7 @@ pub struct Scenario {
     pub(crate) home: Home,
     pub(crate) rights: Rights,
     pub(crate) clusters: Clusters,
+    pub(crate) staff: Staff,
     /// The time of the function's invocations, if there is a function.
     pub(crate) function: Option<Duration>,
     pub(crate) flags: Vec<&'static str>,
@@ -56,6 +57,13 @@ pub(crate) enum Home {
     Own,
     /// `default`, for workflows that name it.
     Default,
+}
+
+/// Who works when the execution starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Staff {
+    AWorker,
+    Nobody,
 }
 
 /// The clusters that the workers serve.
@@ -185,6 +193,8 @@ pub enum Act {
     Cluster(&'static [&'static str]),
     /// Lets a gated Job go on.
     OpenGate,
+    /// Invokes the function with `{"Action": "sweep"}`.
+    Sweep,
     /// Lets time pass.
     Pass(Duration),
 }
@@ -236,6 +246,7 @@ impl Scenario {
             home: Home::Own,
             rights: Rights::Documented,
             clusters: Clusters::One,
+            staff: Staff::AWorker,
             function: None,
             flags: Vec::new(),
             flags_of_first: Vec::new(),
@@ -297,6 +308,13 @@ impl Scenario {
     #[must_use]
     pub fn with_function(mut self, timeout: Duration) -> Self {
         self.function = Some(timeout);
+        self
+    }
+
+    /// There is no worker.
+    #[must_use]
+    pub fn without_a_worker(mut self) -> Self {
+        self.staff = Staff::Nobody;
         self
     }
 

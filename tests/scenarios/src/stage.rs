@@ -200,6 +200,11 @@ impl Stage {
         Ok(jobs)
     }
 
+    /// The function.
+    pub(crate) fn function(&self) -> anyhow::Result<&Deployment> {
+        self.function.as_ref().context("there is no function")
+    }
+
     /// What workers and function have logged so far.
     pub(crate) fn log(&self) -> String {
         let function = self.function.as_ref().map(Deployment::log).unwrap_or_default();

@@ -6,7 +6,7 @@ use runjob_scenarios::{
     backend::Backend,
     check::{at, contains, log, on_the_way},
     jobs::{JobRequest, a_job},
-    scenario::{Afterwards, Ending, Scenario, workflow},
+    scenario::{Act, Afterwards, Ending, Scenario, Sight, workflow},
 };
 use serde_json::{Value, json};
 
@@ -43,6 +43,13 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         workflow("a Job that a function hands over is answered for by a worker", handing_over(), "{}")
             .with_function(LONG)
             .essential()
+            .succeeds([log("main", "finished\n")]),
+        workflow("a Job that a function hands over is answered for by a sweep", handing_over(), "{}")
+            .with_function(LONG)
+            .without_a_worker()
+            .essential()
+            .until(Sight::JobIs("Complete"))
+            .then(Act::Sweep)
             .succeeds([log("main", "finished\n")]),
         workflow("the article's workflow succeeds by a function that hands over", article_handed_over(), ARTICLE_INPUT)
             .in_default()
