@@ -18,6 +18,8 @@ enum Test {
     Lacks(String),
     Shorter(usize),
     Absent,
+    /// A text that is JSON, for which this holds.
+    Holds(Box<Check>),
     /// An object or list of that many entries.
     Counts(usize),
     /// The one pod's log of this container.
@@ -51,6 +53,11 @@ pub fn absent(pointer: &'static str) -> Check {
     Check { pointer, test: Test::Absent }
 }
 
+/// It is a text that is JSON itself, for which this holds.
+pub fn within(pointer: &'static str, check: Check) -> Check {
+    Check { pointer, test: Test::Holds(Box::new(check)) }
+}
+
 /// It has that many entries.
 pub fn counts(pointer: &'static str, entries: usize) -> Check {
     Check { pointer, test: Test::Counts(entries) }
@@ -76,6 +83,10 @@ impl Check {
             Test::Lacks(text) => found.is_some_and(|found| !said(found).contains(text)),
             Test::Shorter(bytes) => found.is_some_and(|found| said(found).len() < *bytes),
             Test::Absent => found.is_none(),
+            Test::Holds(check) => {
+                let inner = found.and_then(|found| serde_json::from_str::<Value>(found.as_str()?).ok());
+                inner.is_some_and(|inner| check.holds(&inner, history))
+            }
             Test::Counts(entries) => found.is_some_and(|found| match found {
                 Value::Object(map) => map.len() == *entries,
                 Value::Array(list) => list.len() == *entries,

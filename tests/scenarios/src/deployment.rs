@@ -7,7 +7,11 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use http::{Method, Request};
+use http::{
+    Method, Request,
+    header::{AUTHORIZATION, CONTENT_TYPE},
+    request::Builder,
+};
 use runjob_sandbox::{
     lambda::{Bootstrap, Deployed},
     sfn::StepFunctions,
@@ -95,23 +99,23 @@ impl Deployment {
         Ok(Self::LocalStack(remote))
     }
 
-    /// Invokes it, beside any machine.
-    pub(crate) async fn invoke(&self, payload: &Value) -> anyhow::Result<()> {
+    /// Invokes it, beside any machine, and gives its answer.
+    pub(crate) async fn invoke(&self, payload: &Value) -> anyhow::Result<Value> {
         match self {
-            Self::Sandbox(deployed, services) => services.lambda().invoke(deployed.arn(), payload).await.map(drop)?,
+            Self::Sandbox(deployed, services) => Ok(services.lambda().invoke(deployed.arn(), payload).await?),
             Self::LocalStack(Remote { lambda, name, .. }) => {
                 let answer = lambda.ask(Method::POST, &format!("/{name}/invocations"), payload).await?;
                 ensure!(answer.get("errorType").is_none(), "the function failed: {answer}");
+                Ok(answer)
             }
         }
-        Ok(())
     }
 
-    /// What it has logged, as far as that can be seen.
-    pub(crate) fn log(&self) -> String {
+    /// What it has logged so far. `LocalStack` has it a moment after the answer.
+    pub(crate) async fn log(&self) -> anyhow::Result<String> {
         match self {
-            Self::Sandbox(deployed, _) => deployed.logs(),
-            Self::LocalStack(_) => String::new(),
+            Self::Sandbox(deployed, _) => Ok(deployed.logs()),
+            Self::LocalStack(Remote { lambda, name, .. }) => lambda.log(name).await,
         }
     }
 
@@ -128,19 +132,30 @@ impl Deployment {
 
 impl Lambda {
     async fn ask(&self, method: Method, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let request = Request::builder().method(method).uri(format!("{FUNCTIONS}{path}"));
+        self.send(request.header(CONTENT_TYPE, "application/json"), "lambda", body).await
+    }
+
+    async fn log(&self, function: &str) -> anyhow::Result<String> {
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri("/")
+            .header(CONTENT_TYPE, "application/x-amz-json-1.1")
+            .header("X-Amz-Target", "Logs_20140328.FilterLogEvents");
+        let of_function = json!({"logGroupName": format!("/aws/lambda/{function}")});
+        let found = self.send(request, "logs", &of_function).await.context("unable to read the function's log")?;
+        let events = found.get("events").and_then(Value::as_array).into_iter().flatten();
+        Ok(events.filter_map(|event| event.get("message")?.as_str()).map(|line| format!("{line}\n")).collect())
+    }
+
+    async fn send(&self, request: Builder, service: &str, body: &Value) -> anyhow::Result<Value> {
         // LocalStack looks for the account and the service there, and at nothing else of it.
         let signature = format!(
-            "AWS4-HMAC-SHA256 Credential={}/20260101/us-east-1/lambda/aws4_request, SignedHeaders=host, Signature=none",
+            "AWS4-HMAC-SHA256 Credential={}/20260101/us-east-1/{service}/aws4_request, SignedHeaders=host, Signature=none",
             self.account
         );
         let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
-        let request = Request::builder()
-            .method(method)
-            .uri(format!("{FUNCTIONS}{path}"))
-            .header("Authorization", signature)
-            .header("Content-Type", "application/json")
-            .body(body)?;
-        let answer = self.client.request_text(request).await?;
+        let answer = self.client.request_text(request.header(AUTHORIZATION, signature).body(body)?).await?;
         Ok(serde_json::from_str(&answer).unwrap_or_default())
     }
 }

@@ -5,6 +5,7 @@
 //! that are counted, answers that are lost.
 
 mod api;
+pub mod article;
 pub mod backend;
 pub mod check;
 mod deployment;

@@ -40,8 +40,9 @@ pub async fn play(scenario: &Scenario, run: &Run, number: usize) -> anyhow::Resu
         // It may have left something dead.
         stage::cluster(&["up"]).await?;
     }
+    // Gone with the function is its log.
+    let log = stage.log().await;
     let cleared = stage.clear().await.context("unable to clear the stage");
-    let log = stage.log();
     played
         .and(cleared)
         .map(|()| stage.tokens.len())
@@ -72,7 +73,7 @@ async fn perform(scenario: &Scenario, stage: &mut Stage) -> anyhow::Result<()> {
     let patience = scenario.ends_within.unwrap_or(stage.patience);
     end(execution, scenario.ending_on(stage.backend), patience, stage).await?;
     check_afterwards(scenario, stage).await?;
-    check_secrets(stage)?;
+    check_secrets(stage).await?;
     let violations = stage.violations();
     ensure!(violations.is_empty(), "Step Functions complains: {violations:?}");
     Ok(())
@@ -147,6 +148,7 @@ async fn is_seen(sight: &Sight, stage: &mut Stage) -> anyhow::Result<bool> {
         }
         Sight::Event(reason) => stage.kube.list("events").await?.iter().any(|event| event["reason"] == *reason),
         Sight::WorkerSays(words) => stage.workers.log().contains(words),
+        Sight::Invocations(count) => stage.invocations.len() >= *count,
         Sight::TakenOver => stage.holder().await?.is_some_and(|holder| stage.workers.is_successor(&holder)),
     })
 }
@@ -202,7 +204,11 @@ async fn perform_act(act: &Act, stage: &mut Stage, executions: &mut Executions) 
         }
         Act::Cluster(words) => stage::cluster(words).await,
         Act::OpenGate => std::fs::write(stage.scratch.join("go"), "").context("unable to open the gate"),
-        Act::Sweep => stage.function()?.invoke(&json!({"Action": "sweep"})).await,
+        Act::Sweep => {
+            let answer = stage.function()?.invoke(&json!({"Action": "sweep"})).await?;
+            ensure!(answer == json!({"Clusters": {"default": "swept"}}), "the sweep answers {answer}");
+            Ok(())
+        }
         Act::Pass(time) => {
             tokio::time::sleep(*time).await;
             Ok(())
@@ -277,12 +283,12 @@ fn is_settled(job: &Value) -> bool {
     left == TRACES && job.pointer("/metadata/labels/runjob~1group").is_none()
 }
 
-/// No log shows what is the worker's own, as far as that was seen: a Job that ends quickly may have lost its token between two looks.
-fn check_secrets(stage: &Stage) -> anyhow::Result<()> {
-    let log = stage.workers.log();
+/// No log shows what is theirs alone, as far as that was seen: a Job that ends quickly may have lost its token between two looks.
+async fn check_secrets(stage: &Stage) -> anyhow::Result<()> {
+    let log = stage.log().await;
     for token in &stage.tokens {
-        ensure!(!log.contains(token), "the worker has logged a task token");
+        ensure!(!log.contains(token), "a task token was logged");
     }
-    ensure!(!log.contains("panicked"), "the worker has panicked");
+    ensure!(!log.contains("panicked"), "worker or function has panicked");
     Ok(())
 }

@@ -140,6 +140,8 @@ pub enum Sight {
     Event(&'static str),
     /// The worker's log says this.
     WorkerSays(&'static str),
+    /// That many invocations of the function have waited for Jobs, as these say.
+    Invocations(usize),
     /// The Lease is held by another worker than the one that was last sent a signal.
     TakenOver,
 }
@@ -193,7 +195,7 @@ pub enum Act {
     Cluster(&'static [&'static str]),
     /// Lets a gated Job go on.
     OpenGate,
-    /// Invokes the function with `{"Action": "sweep"}`.
+    /// Invokes the function with `{"Action": "sweep"}`, which has to go through the cluster.
     Sweep,
     /// Lets time pass.
     Pass(Duration),
@@ -468,14 +470,14 @@ impl Start {
         match self {
             Self::Machine { definition, input } => (fill(definition), fill(input)),
             Self::Task { request, clocks } => {
-                let mut state = json!({"Type": "Task", "Resource": activity, "End": true});
+                let mut task = json!({"Type": "Task", "Resource": activity, "End": true});
                 let limits = [("TimeoutSeconds", clocks.timeout), ("HeartbeatSeconds", clocks.heartbeat)];
                 for (name, seconds) in limits {
-                    if let (Some(seconds), Some(state)) = (seconds, state.as_object_mut()) {
-                        state.insert(name.to_owned(), seconds.into());
+                    if let (Some(seconds), Some(task)) = (seconds, task.as_object_mut()) {
+                        task.insert(name.to_owned(), seconds.into());
                     }
                 }
-                let machine = json!({"StartAt": "Task", "States": {"Task": state}});
+                let machine = json!({"StartAt": "Task", "States": {"Task": task}});
                 (machine.to_string(), fill(&request.clone().in_namespace(namespace).input()))
             }
         }

@@ -52,6 +52,8 @@ pub(crate) struct Stage {
     pub(crate) scratch: PathBuf,
     /// Tokens that were seen on Jobs: a secret of the worker's.
     pub(crate) tokens: BTreeSet<String>,
+    /// Invocations of the function that were seen on Jobs.
+    pub(crate) invocations: BTreeSet<String>,
     pub(crate) workers: Workers,
     function: Option<Deployment>,
     sandbox: Services,
@@ -151,6 +153,7 @@ impl Stage {
             line,
             scratch,
             tokens: BTreeSet::new(),
+            invocations: BTreeSet::new(),
             workers: Workers::new(worker, surroundings, flags),
             function,
             sandbox: services,
@@ -195,8 +198,12 @@ impl Stage {
     /// The Jobs of the namespace.
     pub(crate) async fn jobs(&mut self) -> anyhow::Result<Vec<Value>> {
         let jobs = self.kube.list("batch/v1/jobs").await?;
-        let token = |job: &Value| Some(job.pointer("/metadata/annotations/runjob~1task-token")?.as_str()?.to_owned());
-        self.tokens.extend(jobs.iter().filter_map(token));
+        let noted = |name: &str| {
+            let annotation = |job: &Value| Some(job.pointer("/metadata/annotations")?.get(name)?.as_str()?.to_owned());
+            jobs.iter().filter_map(annotation).collect::<Vec<_>>()
+        };
+        self.tokens.extend(noted("runjob/task-token"));
+        self.invocations.extend(noted("runjob/invocation"));
         Ok(jobs)
     }
 
@@ -206,8 +213,11 @@ impl Stage {
     }
 
     /// What workers and function have logged so far.
-    pub(crate) fn log(&self) -> String {
-        let function = self.function.as_ref().map(Deployment::log).unwrap_or_default();
+    pub(crate) async fn log(&self) -> String {
+        let function = match &self.function {
+            Some(function) => function.log().await.unwrap_or_else(|error| format!("{error:#}\n")),
+            None => String::new(),
+        };
         format!("{function}{}", self.workers.log())
     }
 

@@ -44,9 +44,6 @@ pub(crate) static STS: RwLock<()> = RwLock::const_new(());
 /// The article's Job has one name for all who run it.
 pub(crate) static ARTICLE: Mutex<()> = Mutex::const_new(());
 
-/// The article's state machine, and where it runs.
-const WORKFLOW: &str = include_str!("../../../../examples/pi/workflow.asl.json");
-
 /// AWS credentials.
 pub(crate) struct Credentials(Vec<(&'static str, String)>);
 
@@ -325,45 +322,6 @@ impl Bed {
     async fn ask(&self, method: Method, path: &str) -> Result<String, kube::Error> {
         self.kube.request_text(Request::builder().method(method).uri(path).body(Vec::new()).unwrap()).await
     }
-}
-
-/// The article's machine, as it is printed.
-pub(crate) fn article() -> String {
-    WORKFLOW.to_owned()
-}
-
-/// The article's machine with the function in place of the native resources: its requests are the payloads.
-pub(crate) fn article_by_function() -> String {
-    article_by(|state, payload| {
-        state["Resource"] = json!("arn:aws:states:::lambda:invoke");
-        state["Parameters"] = json!({"FunctionName": "runjob", "Payload": payload});
-        if let Some(selector) = state.get_mut("ResultSelector") {
-            *selector = json!({"status.$": "$.Payload.status", "logs.$": "$.Payload.logs..pi"});
-        }
-    })
-}
-
-/// The same with task tokens: what comes back is as from the native resources.
-pub(crate) fn article_handed_over() -> String {
-    article_by(|state, mut payload| {
-        payload["TaskToken.$"] = json!("$$.Task.Token");
-        state["Resource"] = json!("arn:aws:states:::lambda:invoke.waitForTaskToken");
-        state["Parameters"] = json!({"FunctionName": "runjob", "Payload": payload});
-        state["HeartbeatSeconds"] = json!(180);
-    })
-}
-
-fn article_by(change: impl Fn(&mut Value, Value)) -> String {
-    let mut machine: Value = serde_json::from_str(WORKFLOW).unwrap();
-    for state in machine["States"].as_object_mut().unwrap().values_mut() {
-        let native = state["Resource"].as_str().and_then(|name| name.strip_prefix("arn:aws:states:::eks:"));
-        if let Some(native) = native.map(ToOwned::to_owned) {
-            let mut payload = state["Parameters"].clone();
-            payload["Action"] = json!(native);
-            change(state, payload);
-        }
-    }
-    machine.to_string()
 }
 
 /// What no log may show is not in this one.

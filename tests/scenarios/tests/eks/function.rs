@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use runjob_sandbox::lambda::Deployed;
-use runjob_scenarios::jobs::{JobRequest, a_job};
+use runjob_scenarios::{
+    article::{self, Form},
+    jobs::{JobRequest, a_job},
+};
 use serde_json::{Value, json};
 
-use crate::bed::{ARTICLE, Bed, STS, article_by_function, article_handed_over, assert_discreet};
+use crate::bed::{ARTICLE, Bed, STS, assert_discreet};
 
 /// A state that invokes the function with this request.
 fn invoking(job: &JobRequest) -> Value {
@@ -37,7 +40,7 @@ async fn the_articles_workflow_succeeds_with_the_articles_role() {
     bed.clear_the_article().await;
     let role = bed.role("ALLOWED");
     let function = bed.function(&role);
-    let output = bed.output(&bed.start(&article_by_function(), &bed.input())).await;
+    let output = bed.output(&bed.start(&article::by_function("runjob", Form::Waiting).to_string(), &bed.input())).await;
     assert_eq!(output["Payload"]["StatusCode"], json!(200), "{output}");
     assert_discreet(&function.logs(), &role);
     bed.clear_the_article().await;
@@ -51,7 +54,8 @@ async fn the_articles_workflow_succeeds_handed_over_to_a_worker() {
     bed.clear_the_article().await;
     let role = bed.role("ALLOWED");
     let (worker, function) = (bed.worker(&role), bed.function(&role));
-    let output = bed.output(&bed.start(&article_handed_over(), &bed.input())).await;
+    let output =
+        bed.output(&bed.start(&article::by_function("runjob", Form::HandingOver).to_string(), &bed.input())).await;
     assert_eq!(output["StatusCode"], json!(200), "{output}");
     assert_discreet(&worker.log(), &role);
     assert_discreet(&function.logs(), &role);
@@ -67,7 +71,8 @@ async fn the_articles_workflow_succeeds_handed_over_to_sweeps() {
     let role = bed.role("ALLOWED");
     let settings = [("RUNJOB_CLUSTER_NAME", bed.cluster()), ("RUNJOB_NAMESPACE", "default")];
     let function = bed.function_with(&role, &settings);
-    let output = bed.swept(&bed.start(&article_handed_over(), &bed.input())).await;
+    let output =
+        bed.swept(&bed.start(&article::by_function("runjob", Form::HandingOver).to_string(), &bed.input())).await;
     assert_eq!(output["StatusCode"], json!(200), "{output}");
     assert_discreet(&function.logs(), &role);
     bed.clear_the_article().await;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use runjob_scenarios::jobs::a_job;
+use runjob_scenarios::{article, jobs::a_job};
 use serde_json::{Value, json};
 
-use crate::bed::{ARTICLE, Bed, REMEMBERED, STS, article, assert_discreet};
+use crate::bed::{ARTICLE, Bed, REMEMBERED, STS, assert_discreet};
 
 /// A state that runs such a Job natively.
 fn running(bed: &Bed, name: &str, script: &str) -> Value {
@@ -20,7 +20,7 @@ async fn the_articles_workflow_succeeds_with_the_articles_role() {
     bed.clear_the_article().await;
     let role = bed.role("ALLOWED");
     let worker = bed.worker(&role);
-    let output = bed.output(&bed.start(&article(), &bed.input())).await;
+    let output = bed.output(&bed.start(article::WORKFLOW, &bed.input())).await;
     assert_eq!(output["StatusCode"], json!(200), "{output}");
     assert_discreet(&worker.log(), &role);
     bed.clear_the_article().await;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::workflows::retried;
 
 /// The key that the documentation advises.
-const ADVISED: &str = "States.Format('{}/{}/{}', $$.Execution.Id, $$.State.Name, $$.State.EnteredTime)";
+pub(crate) const ADVISED: &str = "States.Format('{}/{}/{}', $$.Execution.Id, $$.State.Name, $$.State.EnteredTime)";
 /// What the worker says when a task has got the Job of its key.
 pub(crate) const ATTACHED: &str = "attached to the Job of its key";
 /// Why LocalStack cannot show what depends on the end of a task.

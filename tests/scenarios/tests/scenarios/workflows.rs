@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use runjob_scenarios::{
+    article,
     backend::Backend,
     check::{at, contains, on_the_way},
     jobs::{SCRATCH, a_job},
@@ -10,12 +11,8 @@ use runjob_scenarios::{
 };
 use serde_json::{Value, json};
 
-/// The article's state machine, as it is printed there.
-const ARTICLE: &str = include_str!("../../../../examples/pi/workflow.asl.json");
-pub(crate) const ARTICLE_INPUT: &str = include_str!("../../../../examples/pi/input.json");
-
 /// The first and the last of 2000 digits.
-pub(crate) const PI_BEGINS: &str = "3.14159265358979323846264338327950288419716939937510";
+const PI_BEGINS: &str = "3.14159265358979323846264338327950288419716939937510";
 const PI_ENDS: &str = "33904780275901";
 
 /// What becomes of numbers.
@@ -23,7 +20,7 @@ pub(crate) const DIGITS: &str = "numbers become doubles";
 
 pub(crate) fn scenarios() -> Vec<Scenario> {
     vec![
-        article(),
+        verbatim(),
         workflow(
             "a Retry after a failed first attempt succeeds",
             retried("Job.BackoffLimitExceeded", &json!({}), &failing_at_first()),
@@ -41,15 +38,19 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
     ]
 }
 
-fn article() -> Scenario {
-    let article = workflow("the article's workflow succeeds, verbatim", ARTICLE, ARTICLE_INPUT)
-        .in_default()
-        .essential()
-        .succeeds([on_the_way(PI_BEGINS), on_the_way(PI_ENDS), at("/StatusCode", 200)])
+fn verbatim() -> Scenario {
+    let name = "the article's workflow succeeds, verbatim";
+    of_the_article(workflow(name, article::WORKFLOW, article::INPUT), "/StatusCode").in_default().essential()
+}
+
+/// What has to come of the article's workflow, whoever does it. `status`: where its last state has the answer's code.
+pub(crate) fn of_the_article(workflow: Scenario, status: &'static str) -> Scenario {
+    let article = workflow
+        .succeeds([on_the_way(PI_BEGINS), on_the_way(PI_ENDS), at(status, 200)])
         .differs_on(
             Backend::LocalStack,
             DIGITS,
-            Ending::Succeeds(vec![on_the_way("3.141592653589793"), at("/StatusCode", 200)]),
+            Ending::Succeeds(vec![on_the_way("3.141592653589793"), at(status, 200)]),
         )
         // Its last state deletes the Job without a `propagationPolicy`: natively, too, that leaves the pod behind.
         .leaves(Afterwards::PodsOnly(1));
@@ -57,30 +58,6 @@ fn article() -> Scenario {
         return article;
     }
     article.not_on(Backend::Sandbox, "this machine's perl cannot run the program: libmath-bigint-perl cures it")
-}
-
-/// The article's machine with the function in place of the native resources, which hands the Job over with a task token. The call has none:
-/// a function answers it while it is invoked, and LocalStack loses an answer that comes before the invocation has ended.
-pub(crate) fn article_handed_over() -> String {
-    let mut machine: Value = serde_json::from_str(ARTICLE).unwrap_or_default();
-    let states = machine.get_mut("States").and_then(Value::as_object_mut);
-    for state in states.into_iter().flat_map(|states| states.values_mut()) {
-        let native = state["Resource"].as_str().and_then(|name| name.strip_prefix("arn:aws:states:::eks:"));
-        if let Some(native) = native.map(ToOwned::to_owned) {
-            let mut payload = state["Parameters"].clone();
-            payload["Action"] = native.as_str().into();
-            if native == "call" {
-                state["Resource"] = "arn:aws:states:::lambda:invoke".into();
-                state["OutputPath"] = "$.Payload".into();
-            } else {
-                state["Resource"] = "arn:aws:states:::lambda:invoke.waitForTaskToken".into();
-                state["HeartbeatSeconds"] = 60.into();
-                payload["TaskToken.$"] = "$$.Task.Token".into();
-            }
-            state["Parameters"] = json!({"FunctionName": "{function}", "Payload": payload});
-        }
-    }
-    machine.to_string()
 }
 
 /// Whether this machine's perl can run the article's program: the sandbox has no other.
