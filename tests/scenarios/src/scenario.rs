@@ -468,14 +468,14 @@ impl Start {
         match self {
             Self::Machine { definition, input } => (fill(definition), fill(input)),
             Self::Task { request, clocks } => {
-                let mut state = json!({"Type": "Task", "Resource": activity, "End": true});
+                let mut task = json!({"Type": "Task", "Resource": activity, "End": true});
                 let limits = [("TimeoutSeconds", clocks.timeout), ("HeartbeatSeconds", clocks.heartbeat)];
                 for (name, seconds) in limits {
-                    if let (Some(seconds), Some(state)) = (seconds, state.as_object_mut()) {
-                        state.insert(name.to_owned(), seconds.into());
+                    if let (Some(seconds), Some(task)) = (seconds, task.as_object_mut()) {
+                        task.insert(name.to_owned(), seconds.into());
                     }
                 }
-                let machine = json!({"StartAt": "Task", "States": {"Task": state}});
+                let machine = json!({"StartAt": "Task", "States": {"Task": task}});
                 (machine.to_string(), fill(&request.clone().in_namespace(namespace).input()))
             }
         }

@@ -85,13 +85,12 @@ fn waiting(name: &'static str, job: &JobRequest, fields: &Value) -> Scenario {
 }
 
 fn handing_over() -> String {
-    let mut payload = a_job("x", "echo finished").in_namespace("{namespace}").parameters();
-    payload["TaskToken.$"] = json!("$$.Task.Token");
+    let job = a_job("x", "echo finished").in_namespace("{namespace}").with("/TaskToken.$", "$$.Task.Token");
     let state = json!({
         "Type": "Task",
         "Resource": "arn:aws:states:::lambda:invoke.waitForTaskToken",
         "HeartbeatSeconds": 60,
-        "Parameters": {"FunctionName": "{function}", "Payload": payload},
+        "Parameters": {"FunctionName": "{function}", "Payload": job.parameters()},
         "End": true,
     });
     json!({"StartAt": "Run", "States": {"Run": state}}).to_string()

@@ -67,15 +67,15 @@ pub(crate) fn article_handed_over() -> String {
     for state in states.into_iter().flat_map(|states| states.values_mut()) {
         let native = state["Resource"].as_str().and_then(|name| name.strip_prefix("arn:aws:states:::eks:"));
         if let Some(native) = native.map(ToOwned::to_owned) {
-            let mut payload = state["Parameters"].clone();
-            payload["Action"] = native.as_str().into();
+            let mut payload = state["Parameters"].as_object().cloned().unwrap_or_default();
+            payload.insert("Action".to_owned(), native.as_str().into());
             if native == "call" {
                 state["Resource"] = "arn:aws:states:::lambda:invoke".into();
                 state["OutputPath"] = "$.Payload".into();
             } else {
                 state["Resource"] = "arn:aws:states:::lambda:invoke.waitForTaskToken".into();
                 state["HeartbeatSeconds"] = 60.into();
-                payload["TaskToken.$"] = "$$.Task.Token".into();
+                payload.insert("TaskToken.$".to_owned(), "$$.Task.Token".into());
             }
             state["Parameters"] = json!({"FunctionName": "{function}", "Payload": payload});
         }
