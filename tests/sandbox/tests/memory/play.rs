@@ -59,7 +59,7 @@ pub(crate) fn play_for(work: Duration, fates: &[(&'static str, Fate)]) -> Ending
 }
 
 /// The same while somebody else does that to the cluster.
-pub(crate) fn play_while(work: Duration, fates: &[(&'static str, Fate)], act: impl AsyncFn(&Kubernetes)) -> Ending {
+pub(crate) fn play_while(work: Duration, fates: &[(&'static str, Fate)], act: impl AsyncFnOnce(&Kubernetes)) -> Ending {
     let traffic = Arc::new(Planned(Mutex::new(fates.to_vec())));
     simulate(1, async || {
         let memory = Memory::start(config_of(1, work)).unwrap();
