@@ -195,7 +195,8 @@ impl Judge<'_> {
     /// mishap has to fit into it, two need not.
     fn may_be_late(&self, work: &Work<'_>, outcome: &TaskOutcome) -> bool {
         let By::Function(execution) = work.by else {
-            return self.fates.crashes > 1 && *outcome == TaskOutcome::TimedOut(Overdue::Heartbeat);
+            let two_crashes = self.fates.mishaps == 2 && self.fates.crashes == 2;
+            return two_crashes && *outcome == TaskOutcome::TimedOut(Overdue::Heartbeat);
         };
         let names: &[&str] = match execution.form {
             Form::Waits => &["RunJob.ClusterUnreachable", "EKS.429", "EKS.500", "EKS.503"],
