@@ -31,6 +31,8 @@ use tokio::{
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_mins(5);
+/// What a function has, if nothing else is said: more than what takes 90 seconds, twice.
+const TIME: Duration = Duration::from_mins(4);
 /// So long the API server remembers whose a token is, and a moment.
 pub(crate) const REMEMBERED: Duration = Duration::from_secs(11);
 const JOBS: &str = "/apis/batch/v1/namespaces/default/jobs";
@@ -149,6 +151,14 @@ impl Bed {
         json!({"endpoint": endpoint, "certificateAuthority": ca})
     }
 
+    /// The same with the authority of another cluster.
+    pub(crate) fn location_of_another_authority(&self) -> Value {
+        let elsewhere: Value = serde_json::from_str(include_str!("../../../../examples/pi/input.json")).unwrap();
+        let mut location = self.location();
+        location["certificateAuthority"] = elsewhere["cluster"]["ca"].clone();
+        location
+    }
+
     /// What says that a role is to be assumed.
     pub(crate) fn assuming(&self, role: &str) -> Value {
         json!({"role": self.known[&format!("RUNJOB_EKS_{role}_ROLE_ARN")]})
@@ -187,19 +197,33 @@ impl Bed {
 
     /// The same with these settings.
     pub(crate) fn function_with(&self, credentials: &Credentials, settings: &[(&'static str, &str)]) -> Deployed {
+        self.function_within(TIME, credentials, settings)
+    }
+
+    fn function_within(
+        &self,
+        time: Duration,
+        credentials: &Credentials,
+        settings: &[(&'static str, &str)],
+    ) -> Deployed {
         let settings = settings.iter().map(|(name, value)| (*name, (*value).to_owned()));
         let bootstrap = Bootstrap::at(env!("CARGO_BIN_EXE_function-under-test"))
             .envs(self.environment(credentials))
             .env("RUNJOB_GROUP", &self.id)
             .envs(settings)
-            .timeout(Duration::from_mins(4));
+            .timeout(time);
         self.service().lambda().deploy("runjob", bootstrap)
     }
 
     /// A function with a file that says this of the cluster.
     pub(crate) fn function_of_file(&self, credentials: &Credentials, eks: &Value) -> Deployed {
+        self.function_of_file_within(TIME, credentials, eks)
+    }
+
+    /// The same with so much time for an invocation.
+    pub(crate) fn function_of_file_within(&self, time: Duration, credentials: &Credentials, eks: &Value) -> Deployed {
         std::fs::write(self.file(), self.clusters(eks)).unwrap();
-        self.function_with(credentials, &[("RUNJOB_CLUSTERS", self.file().to_str().unwrap())])
+        self.function_within(time, credentials, &[("RUNJOB_CLUSTERS", self.file().to_str().unwrap())])
     }
 
     /// Lets the function sweep again and again, as a schedule does, until the execution has ended.

@@ -101,6 +101,19 @@ async fn a_cluster_whose_place_is_configured_is_not_described() {
 
 #[tokio::test]
 #[ignore = "needs tests/cluster/eks up"]
+async fn a_wrong_certificate_authority_is_told_before_the_time_is_over() {
+    let (_sts, bed) = (STS.read().await, Bed::new().await);
+    let role = bed.role("BLIND");
+    let function = bed.function_of_file_within(Duration::from_secs(30), &role, &bed.location_of_another_authority());
+    let (error, cause) = refused(&bed, &function, &request(&bed)).await;
+    assert_eq!(error, "RunJob.ClusterUnreachable", "{cause}");
+    assert!(cause.to_string().contains("invalid peer certificate"), "{cause}");
+    assert_discreet(&function.logs(), &role);
+    bed.clear().await;
+}
+
+#[tokio::test]
+#[ignore = "needs tests/cluster/eks up"]
 async fn an_outage_of_sts_of_a_minute_fails_no_execution() {
     let (_sts, bed) = (STS.write().await, Bed::new().await);
     let role = bed.role("ALLOWED");

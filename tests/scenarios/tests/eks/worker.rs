@@ -83,6 +83,22 @@ async fn a_cluster_whose_place_is_configured_is_not_described() {
     succeeds("BLIND", Bed::location).await;
 }
 
+/// It asks for no tasks: there is nowhere to run their Jobs.
+#[tokio::test]
+#[ignore = "needs tests/cluster/eks up"]
+async fn a_wrong_certificate_authority_is_in_the_log_and_no_task_is_taken() {
+    let (_sts, bed) = (STS.read().await, Bed::new().await);
+    let role = bed.role("BLIND");
+    let worker = bed.worker_with(&role, &bed.location_of_another_authority());
+    let execution = bed.start_state(&running(&bed, "x", "true"));
+    worker.says("invalid peer certificate").await.unwrap();
+    let history = format!("{:?}", bed.service().history(&execution));
+    assert!(!history.contains("ActivityStarted"), "{history}");
+    assert!(!bed.has_job(&bed.job_name("x")).await);
+    assert_discreet(&worker.log(), &role);
+    bed.clear().await;
+}
+
 #[tokio::test]
 #[ignore = "needs tests/cluster/eks up"]
 async fn an_outage_of_sts_of_a_minute_fails_no_task() {
