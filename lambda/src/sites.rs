@@ -61,13 +61,13 @@ struct Young<T> {
 }
 
 impl<T: Clone> Young<T> {
-    fn is_so(&self, now: Timestamp) -> bool {
+    fn is_young(&self, now: Timestamp) -> bool {
         now.duration_since(self.used) < STALE
     }
 
     /// It, if its connections are young enough.
     fn again(&mut self, now: Timestamp) -> Option<T> {
-        let is_young = self.is_so(now);
+        let is_young = self.is_young(now);
         self.used = now;
         is_young.then(|| self.it.clone())
     }
@@ -147,7 +147,7 @@ impl OfEks {
         let name: EksName = name.parse().map_err(|error| unusable(&error))?;
         let (now, mut connected) = (self.clock.wall(), self.connected.lock().unwrap_or_else(PoisonError::into_inner));
         // Any number of names may be asked for in the life of a process.
-        connected.retain(|_, young| young.is_so(now));
+        connected.retain(|_, young| young.is_young(now));
         if let Some(young) = connected.get_mut(&name).and_then(|young| young.again(now)) {
             return Ok(young);
         }

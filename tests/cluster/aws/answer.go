@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"log"
 	"net/http"
 )
@@ -10,6 +11,15 @@ import (
 type refusal struct{ code, message string }
 
 func (r refusal) Error() string { return r.code + ": " + r.message }
+
+// refused is what STS says of an error, and the status that goes with it.
+func refused(err error) (refusal, int) {
+	var known refusal
+	if !errors.As(err, &known) {
+		return refusal{"InternalFailure", err.Error()}, http.StatusInternalServerError
+	}
+	return known, http.StatusForbidden
+}
 
 func respond(response http.ResponseWriter, status int, answer any) {
 	response.Header().Set("Content-Type", "application/json")

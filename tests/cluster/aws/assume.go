@@ -6,7 +6,6 @@ import (
 	"log"
 	"net/http"
 	"net/url"
-	"path"
 	"slices"
 	"time"
 )
@@ -41,8 +40,8 @@ func (a assuming) ServeHTTP(response http.ResponseWriter, request *http.Request)
 	assumed, name, err := a.assume(request)
 	if err != nil {
 		log.Printf("AssumeRole refused: %v", err)
-		known, _ := err.(refusal)
-		respondXML(response, http.StatusForbidden, errorResponse{
+		known, status := refused(err)
+		respondXML(response, status, errorResponse{
 			Type: "Sender", Code: known.code, Message: known.message, RequestID: rand.Text(),
 		})
 		return
@@ -50,7 +49,7 @@ func (a assuming) ServeHTTP(response http.ResponseWriter, request *http.Request)
 	respondXML(response, http.StatusOK, assumeRoleResponse{
 		AccessKeyID: assumed.accessKeyID, SecretAccessKey: assumed.secretAccessKey, SessionToken: assumed.sessionToken,
 		Expiration:    time.Now().Add(time.Hour).UTC().Truncate(time.Second),
-		Arn:           "arn:aws:sts::" + account + ":assumed-role/" + path.Base(assumed.role.path) + "/" + name,
+		Arn:           assumed.role.assumedArn(name),
 		AssumedRoleID: "AROARUNJOB:" + name, RequestID: rand.Text(),
 	})
 }

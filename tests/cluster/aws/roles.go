@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"path"
 	"sync"
 )
 
@@ -34,6 +35,11 @@ var roles = []role{
 }
 
 func (r role) arn() string { return "arn:aws:iam::" + account + ":role/" + r.path }
+
+// assumedArn is whom STS takes its holders for: without the path.
+func (r role) assumedArn(session string) string {
+	return "arn:aws:sts::" + account + ":assumed-role/" + path.Base(r.path) + "/" + session
+}
 
 // issuer is who gave a credential out, and so knows whose it is.
 type issuer int

@@ -3,14 +3,12 @@ package main
 import (
 	"crypto/rand"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
 	"log"
 	"net"
 	"net/http"
 	"net/url"
-	"path"
 	"regexp"
 	"strings"
 	"sync"
@@ -86,7 +84,7 @@ func (s *sts) identify(response http.ResponseWriter, request *http.Request) {
 	answer := map[string]any{"GetCallerIdentityResponse": map[string]any{
 		"GetCallerIdentityResult": map[string]string{
 			"Account": account,
-			"Arn":     "arn:aws:sts::" + account + ":assumed-role/" + path.Base(holder.role.path) + "/" + session,
+			"Arn":     holder.role.assumedArn(session),
 			"UserId":  "AROA" + strings.ToUpper(hash(holder.role.path)[:16]) + ":" + session,
 		},
 		"ResponseMetadata": map[string]string{"RequestId": rand.Text()},
@@ -121,11 +119,7 @@ func (s *sts) verify(request *http.Request) (credential, error) {
 var errAway = refusal{"ServiceUnavailable", "STS is away"}
 
 func (s *sts) refuse(response http.ResponseWriter, err error) {
-	status := http.StatusForbidden
-	var known refusal
-	if !errors.As(err, &known) {
-		known, status = refusal{"InternalFailure", err.Error()}, http.StatusInternalServerError
-	}
+	known, status := refused(err)
 	if known == errAway {
 		status = http.StatusServiceUnavailable
 		response.Header().Set("Connection", "close")

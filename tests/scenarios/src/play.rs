@@ -11,8 +11,9 @@ use crate::{
     execution::{Ended, Execution},
     patience::eventually,
     process::Signal,
-    scenario::{Act, Afterwards, Clocks, Ending, Scenario, Sight, Staff, Start, Step},
+    scenario::{Afterwards, Clocks, Ending, Scenario, Staff, Start},
     stage::{self, Stage},
+    step::{Act, Sight, Step},
 };
 
 /// What stays on a settled Job.

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use runjob_core::{job::JobView, ledger::Entry, names::Group};
+use serde_json::Value;
 use tracing::warn;
 
 use crate::{cluster::WatchedJob, site::Site};
@@ -26,7 +27,7 @@ pub(super) async fn point_out(site: &Site, job: WatchedJob, group: &Group) {
 }
 
 /// Whether the watch will show that object as this very Job.
-fn is_watched(found: &serde_json::Value, created: &JobView, group: &Group) -> bool {
+fn is_watched(found: &Value, created: &JobView, group: &Group) -> bool {
     JobView::of(found).is_ok_and(|found| {
         let has_task = matches!(found.entry, Entry::Open(_));
         has_task && found.uid == created.uid && found.group.as_deref() == Some(group.as_str())

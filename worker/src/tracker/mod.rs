@@ -245,14 +245,14 @@ impl Tracker {
                 if let Ok(view) = &job.view {
                     let id = JobId::of(view);
                     self.untouchable.remove(&id);
-                    self.is_missing(&id);
+                    self.miss(&id);
                 }
             }
             Watched::Unseen(scope, job) => {
                 let id = job.view.as_ref().ok().map(JobId::of);
                 if let Some(id) = id.filter(|id| self.table.get_mut(id).is_none()) {
                     self.applied(&scope, *job);
-                    self.is_missing(&id);
+                    self.miss(&id);
                 }
             }
             Watched::Listed(scope) => {
@@ -261,13 +261,13 @@ impl Tracker {
                 self.untouchable.retain(|_, other| other.seen.0 != scope || other.seen.1 == listing);
                 // Deletions that happened while the watch was broken arrive as nothing at all.
                 for id in self.table.unseen(&scope, listing) {
-                    self.is_missing(&id);
+                    self.miss(&id);
                 }
             }
         }
     }
 
-    fn is_missing(&mut self, id: &JobId) {
+    fn miss(&mut self, id: &JobId) {
         self.update(id, |entry| entry.progress.presence = Presence::Missing);
     }
 

@@ -22,10 +22,13 @@ use runjob_sandbox::{
     serve::{Served, serve},
     sfn::{self, Execution, StepFunctions},
 };
-use runjob_scenarios::process::{File, Surroundings, WorkerProcess};
+use runjob_scenarios::{
+    article,
+    process::{File, Surroundings, WorkerProcess},
+};
 use serde_json::{Value, json};
 use tokio::{
-    sync::{Mutex, RwLock},
+    sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard},
     time::timeout,
 };
 
@@ -39,15 +42,21 @@ const JOBS: &str = "/apis/batch/v1/namespaces/default/jobs";
 const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
 const PODS: &str = "/api/v1/namespaces/default/pods";
 /// The name of the article's Job.
-pub(crate) const OF_THE_ARTICLE: &str = "my-eks-job";
+const OF_THE_ARTICLE: &str = "my-eks-job";
 
 /// What takes STS away holds it to write, all others to read.
 pub(crate) static STS: RwLock<()> = RwLock::const_new(());
 /// The article's Job has one name for all who run it.
-pub(crate) static ARTICLE: Mutex<()> = Mutex::const_new(());
+static ARTICLE: Mutex<()> = Mutex::const_new(());
 
 /// AWS credentials.
 pub(crate) struct Credentials(Vec<(&'static str, String)>);
+
+/// What keeps others from the article's Job, and STS where it is.
+pub(crate) struct Held {
+    _article: MutexGuard<'static, ()>,
+    _sts: RwLockReadGuard<'static, ()>,
+}
 
 /// A test's own.
 pub(crate) struct Bed {
@@ -84,6 +93,16 @@ impl Bed {
         Self { id, known, step_functions, served, activity, kube: Client::try_from(admin).unwrap() }
     }
 
+    /// The same for the article's workflow, for which there is room as long as the first is held.
+    pub(crate) async fn for_the_article() -> (Held, Self) {
+        // Whoever waits for its turn keeps nobody from taking STS away.
+        let article = ARTICLE.lock().await;
+        let held = Held { _sts: STS.read().await, _article: article };
+        let bed = Self::new().await;
+        bed.clear_the_article().await;
+        (held, bed)
+    }
+
     /// The credentials of a role.
     pub(crate) fn role(&self, name: &str) -> Credentials {
         let of = |part: &str| self.known[&format!("RUNJOB_EKS_{name}_{part}")].clone();
@@ -107,7 +126,7 @@ impl Bed {
     }
 
     /// How often STS was asked in vain so far.
-    pub(crate) async fn refusals(&self) -> u64 {
+    async fn refusals(&self) -> u64 {
         let state: Value = serde_json::from_str(&self.of_aws(Method::GET, "").await).unwrap();
         state["sts"]["refused"].as_u64().unwrap()
     }
@@ -145,17 +164,21 @@ impl Bed {
         std::env::temp_dir().join(format!("{}-clusters.json", self.id))
     }
 
+    /// Where the cluster is, and who vouches for it.
+    fn place(&self) -> [&str; 2] {
+        ["ENDPOINT", "CA"].map(|part| self.known[&format!("RUNJOB_EKS_CLUSTER_{part}")].as_str())
+    }
+
     /// What says where the cluster is without asking EKS.
     pub(crate) fn location(&self) -> Value {
-        let [endpoint, ca] = ["ENDPOINT", "CA"].map(|part| &self.known[&format!("RUNJOB_EKS_CLUSTER_{part}")]);
+        let [endpoint, ca] = self.place();
         json!({"endpoint": endpoint, "certificateAuthority": ca})
     }
 
     /// The same with the authority of another cluster.
     pub(crate) fn location_of_another_authority(&self) -> Value {
-        let elsewhere: Value = serde_json::from_str(include_str!("../../../../examples/pi/input.json")).unwrap();
         let mut location = self.location();
-        location["certificateAuthority"] = elsewhere["cluster"]["ca"].clone();
+        location["certificateAuthority"] = elsewhere()["ca"].clone();
         location
     }
 
@@ -271,7 +294,7 @@ impl Bed {
     }
 
     /// How an execution ended.
-    pub(crate) async fn ended(&self, execution: &str) -> Execution {
+    async fn ended(&self, execution: &str) -> Execution {
         let ended = timeout(PATIENCE, self.service().finished(execution)).await;
         let ended = ended.unwrap_or_else(|_| panic!("it does not end: {:?}", self.service().history(execution)));
         assert_eq!(self.service().invariant_violations(), [""; 0]);
@@ -294,14 +317,43 @@ impl Bed {
 
     /// The article's input, for this cluster: what it says of the way there is so.
     pub(crate) fn input(&self) -> Value {
-        let [endpoint, ca] = ["ENDPOINT", "CA"].map(|part| &self.known[&format!("RUNJOB_EKS_CLUSTER_{part}")]);
+        let [endpoint, ca] = self.place();
         json!({"cluster": {"name": self.cluster(), "ca": ca, "endpoint": endpoint}})
     }
 
     /// Makes room for the article's Job, and removes what it has left.
-    pub(crate) async fn clear_the_article(&self) {
+    async fn clear_the_article(&self) {
         self.delete(&format!("{JOBS}/{OF_THE_ARTICLE}")).await;
         self.ask(Method::DELETE, &format!("{PODS}?labelSelector=job-name%3D{OF_THE_ARTICLE}")).await.unwrap();
+    }
+
+    /// Removes all that the article's workflow has made.
+    pub(crate) async fn clear_with_the_article(&self) {
+        self.clear_the_article().await;
+        self.clear().await;
+    }
+
+    /// Takes STS away for a minute. `start` starts an execution of such a Job: some of them end before it, within, and after it, and others
+    /// begin within. Gives how they ended.
+    pub(crate) async fn outage(&self, start: impl Fn(&str, &str) -> String) -> Vec<Execution> {
+        let lasting =
+            [5, 20, 40, 70].map(|seconds| (format!("for-{seconds}"), format!("sleep {seconds}; echo finished")));
+        let mut executions: Vec<String> = lasting.iter().map(|(name, script)| start(name, script)).collect();
+        for (name, _) in &lasting {
+            self.runs(&self.job_name(name)).await;
+        }
+        let refused = self.refusals().await;
+        self.control("sts?away=60s").await;
+        for number in 0..6 {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            executions.push(start(&format!("within-{number}"), "echo finished"));
+        }
+        let mut ended = Vec::new();
+        for execution in executions {
+            ended.push(self.ended(&execution).await);
+        }
+        assert!(self.refusals().await > refused, "nobody has noticed the outage");
+        ended
     }
 
     /// Whether the Job of that name is there.
@@ -314,7 +366,7 @@ impl Bed {
     }
 
     /// Waits until the Job of that name runs.
-    pub(crate) async fn runs(&self, name: &str) {
+    async fn runs(&self, name: &str) {
         let runs = async {
             let is_ready = |job: &str| serde_json::from_str::<Value>(job).unwrap()["status"]["ready"] == json!(1);
             while !self.ask(Method::GET, &format!("{JOBS}/{name}")).await.is_ok_and(|job| is_ready(&job)) {
@@ -355,6 +407,12 @@ pub(crate) fn assert_discreet(log: &str, credentials: &Credentials) {
         assert!(*name == "AWS_ACCESS_KEY_ID" || !log.contains(value), "{name} was logged");
     }
     assert!(!log.contains("panicked"), "{log}");
+}
+
+/// The article's own cluster, which is not this one.
+pub(crate) fn elsewhere() -> Value {
+    let mut input: Value = serde_json::from_str(article::INPUT).unwrap();
+    input["cluster"].take()
 }
 
 fn directory(variable: &str, otherwise: &str) -> PathBuf {

@@ -9,7 +9,7 @@ use runjob_scenarios::{
 };
 use serde_json::{Value, json};
 
-use crate::bed::{ARTICLE, Bed, STS, assert_discreet};
+use crate::bed::{Bed, STS, assert_discreet, elsewhere};
 
 /// A state that invokes the function with this request.
 fn invoking(job: &JobRequest) -> Value {
@@ -36,22 +36,19 @@ async fn refused(bed: &Bed, function: &Deployed, job: &JobRequest) -> (String, V
 #[tokio::test]
 #[ignore = "needs tests/cluster/eks up"]
 async fn the_articles_workflow_succeeds_with_the_articles_role() {
-    let (_sts, _article, bed) = (STS.read().await, ARTICLE.lock().await, Bed::new().await);
-    bed.clear_the_article().await;
+    let (_held, bed) = Bed::for_the_article().await;
     let role = bed.role("ALLOWED");
     let function = bed.function(&role);
     let output = bed.output(&bed.start(&article::by_function("runjob", Form::Waiting).to_string(), &bed.input())).await;
     assert_eq!(output["Payload"]["StatusCode"], json!(200), "{output}");
     assert_discreet(&function.logs(), &role);
-    bed.clear_the_article().await;
-    bed.clear().await;
+    bed.clear_with_the_article().await;
 }
 
 #[tokio::test]
 #[ignore = "needs tests/cluster/eks up"]
 async fn the_articles_workflow_succeeds_handed_over_to_a_worker() {
-    let (_sts, _article, bed) = (STS.read().await, ARTICLE.lock().await, Bed::new().await);
-    bed.clear_the_article().await;
+    let (_held, bed) = Bed::for_the_article().await;
     let role = bed.role("ALLOWED");
     let (worker, function) = (bed.worker(&role), bed.function(&role));
     let output =
@@ -59,15 +56,13 @@ async fn the_articles_workflow_succeeds_handed_over_to_a_worker() {
     assert_eq!(output["StatusCode"], json!(200), "{output}");
     assert_discreet(&worker.log(), &role);
     assert_discreet(&function.logs(), &role);
-    bed.clear_the_article().await;
-    bed.clear().await;
+    bed.clear_with_the_article().await;
 }
 
 #[tokio::test]
 #[ignore = "needs tests/cluster/eks up"]
 async fn the_articles_workflow_succeeds_handed_over_to_sweeps() {
-    let (_sts, _article, bed) = (STS.read().await, ARTICLE.lock().await, Bed::new().await);
-    bed.clear_the_article().await;
+    let (_held, bed) = Bed::for_the_article().await;
     let role = bed.role("ALLOWED");
     let settings = [("RUNJOB_CLUSTER_NAME", bed.cluster()), ("RUNJOB_NAMESPACE", "default")];
     let function = bed.function_with(&role, &settings);
@@ -75,8 +70,7 @@ async fn the_articles_workflow_succeeds_handed_over_to_sweeps() {
         bed.swept(&bed.start(&article::by_function("runjob", Form::HandingOver).to_string(), &bed.input())).await;
     assert_eq!(output["StatusCode"], json!(200), "{output}");
     assert_discreet(&function.logs(), &role);
-    bed.clear_the_article().await;
-    bed.clear().await;
+    bed.clear_with_the_article().await;
 }
 
 #[tokio::test]
@@ -118,28 +112,14 @@ async fn an_outage_of_sts_of_a_minute_fails_no_execution() {
     let (_sts, bed) = (STS.write().await, Bed::new().await);
     let role = bed.role("ALLOWED");
     let function = bed.function(&role);
-    let start = |name: &str, script: &str| {
+    let ended = bed.outage(|name, script| {
         bed.start_state(&invoking(&a_job(&bed.job_name(name), script).with("/ClusterName", bed.cluster())))
-    };
-    // They end before it, within, and after it.
-    let mut executions: Vec<String> = [5, 40, 70]
-        .iter()
-        .map(|seconds| start(&format!("for-{seconds}"), &format!("sleep {seconds}; echo finished")))
-        .collect();
-    for seconds in [5, 40, 70] {
-        bed.runs(&bed.job_name(&format!("for-{seconds}"))).await;
+    });
+    for ended in ended.await {
+        assert_eq!(ended.status.name(), "SUCCEEDED", "{ended:?}\n{}", function.logs());
+        let output: Value = serde_json::from_str(&ended.output.unwrap()).unwrap();
+        assert!(output["Payload"]["logs"].to_string().contains("finished"), "{output}");
     }
-    let refused = bed.refusals().await;
-    bed.control("sts?away=60s").await;
-    for number in 0..6 {
-        tokio::time::sleep(Duration::from_secs(10)).await;
-        executions.push(start(&format!("within-{number}"), "echo finished"));
-    }
-    for execution in executions {
-        let output = bed.output(&execution).await;
-        assert!(output["Payload"]["logs"].to_string().contains("finished"), "{output}\n{}", function.logs());
-    }
-    assert!(bed.refusals().await > refused, "nobody has noticed the outage");
     assert_discreet(&function.logs(), &role);
     bed.clear().await;
 }
@@ -199,9 +179,8 @@ async fn a_role_without_rights_is_told_as_natively() {
 async fn a_request_that_leads_elsewhere_than_eks_says_gets_no_credential() {
     let (_sts, bed) = (STS.read().await, Bed::new().await);
     let function = bed.function(&bed.role("ALLOWED"));
-    let elsewhere: Value = serde_json::from_str(include_str!("../../../../examples/pi/input.json")).unwrap();
     for (field, part) in [("/Endpoint", "endpoint"), ("/CertificateAuthority", "ca")] {
-        let job = request(&bed).with(field, elsewhere["cluster"][part].clone());
+        let job = request(&bed).with(field, elsewhere()[part].clone());
         let (error, cause) = refused(&bed, &function, &job).await;
         assert_eq!(error, "RunJob.ClusterNotAllowed", "{cause}");
     }

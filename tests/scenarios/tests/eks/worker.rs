@@ -1,11 +1,9 @@
 //! The worker, which is told of a cluster of EKS by a file.
 
-use std::time::Duration;
-
 use runjob_scenarios::{article, jobs::a_job};
 use serde_json::{Value, json};
 
-use crate::bed::{ARTICLE, Bed, REMEMBERED, STS, assert_discreet};
+use crate::bed::{Bed, REMEMBERED, STS, assert_discreet};
 
 /// A state that runs such a Job natively.
 fn running(bed: &Bed, name: &str, script: &str) -> Value {
@@ -16,15 +14,13 @@ fn running(bed: &Bed, name: &str, script: &str) -> Value {
 #[tokio::test]
 #[ignore = "needs tests/cluster/eks up"]
 async fn the_articles_workflow_succeeds_with_the_articles_role() {
-    let (_sts, _article, bed) = (STS.read().await, ARTICLE.lock().await, Bed::new().await);
-    bed.clear_the_article().await;
+    let (_held, bed) = Bed::for_the_article().await;
     let role = bed.role("ALLOWED");
     let worker = bed.worker(&role);
     let output = bed.output(&bed.start(article::WORKFLOW, &bed.input())).await;
     assert_eq!(output["StatusCode"], json!(200), "{output}");
     assert_discreet(&worker.log(), &role);
-    bed.clear_the_article().await;
-    bed.clear().await;
+    bed.clear_with_the_article().await;
 }
 
 /// A worker whose role becomes another one while it is at work. Before that it knows the cluster's Jobs, without which it asks for no tasks.
@@ -106,25 +102,12 @@ async fn an_outage_of_sts_of_a_minute_fails_no_task() {
     let role = bed.role("ALLOWED");
     let worker = bed.worker(&role);
     bed.polled(&worker).await;
-    // They end before it, within, and after it.
-    let running = [5, 20, 40, 70].map(|seconds| {
-        let state = running(&bed, &format!("for-{seconds}"), &format!("sleep {seconds}; echo finished"));
-        bed.start_state(&state)
-    });
-    tokio::time::sleep(Duration::from_secs(4)).await;
-    let refused = bed.refusals().await;
-    bed.control("sts?away=60s").await;
-    let mut executions = running.to_vec();
-    for number in 0..6 {
-        tokio::time::sleep(Duration::from_secs(10)).await;
-        executions.push(bed.start_state(&self::running(&bed, &format!("within-{number}"), "echo finished")));
-    }
-    for execution in executions {
-        let ended = bed.ended(&execution).await;
+    let ended = bed.outage(|name, script| bed.start_state(&running(&bed, name, script)));
+    for ended in ended.await {
         assert_eq!(ended.status.name(), "SUCCEEDED", "{ended:?}\n{}", worker.log());
-        assert!(ended.output.unwrap().contains("finished"));
+        let output: Value = serde_json::from_str(&ended.output.unwrap()).unwrap();
+        assert!(output["logs"].to_string().contains("finished"), "{output}");
     }
-    assert!(bed.refusals().await > refused, "nobody has noticed the outage");
     assert_discreet(&worker.log(), &role);
     bed.clear().await;
 }

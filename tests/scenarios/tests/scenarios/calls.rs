@@ -4,7 +4,8 @@ use runjob_scenarios::{
     backend::Backend,
     check::{Check, absent, at, contains, counts, lacks},
     jobs::a_job,
-    scenario::{Act, Afterwards, Rights, Scenario, Step, workflow},
+    scenario::{Afterwards, Rights, Scenario, workflow},
+    step::{Act, Step},
 };
 use serde_json::{Value, json};
 

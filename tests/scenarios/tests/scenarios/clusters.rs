@@ -3,7 +3,8 @@
 use runjob_scenarios::{
     check::{contains, log},
     jobs::{JobRequest, a_gated_job, a_job},
-    scenario::{Act, Afterwards, Scenario, Sight, scenario},
+    scenario::{Afterwards, Scenario, scenario},
+    step::{Act, Sight},
 };
 
 fn in_cluster(name: &str, job: JobRequest) -> JobRequest {

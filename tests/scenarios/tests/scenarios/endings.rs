@@ -3,7 +3,8 @@
 use runjob_scenarios::{
     check::{absent, at, contains, counts, lacks, log},
     jobs::{JobRequest, SCRATCH, a_job},
-    scenario::{Act, Afterwards, Scenario, Sight, scenario},
+    scenario::{Afterwards, Scenario, scenario},
+    step::{Act, Sight},
 };
 use serde_json::json;
 

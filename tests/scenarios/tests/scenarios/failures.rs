@@ -4,7 +4,8 @@ use runjob_scenarios::{
     backend::Backend,
     check::{at, contains},
     jobs::{JobRequest, a_job},
-    scenario::{Act, Scenario, Sight, scenario},
+    scenario::{Scenario, scenario},
+    step::{Act, Sight},
 };
 use serde_json::{Value, json};
 

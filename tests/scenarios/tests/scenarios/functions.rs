@@ -7,7 +7,8 @@ use runjob_scenarios::{
     backend::Backend,
     check::{at, contains, log, within},
     jobs::{JobRequest, a_gated_job, a_job},
-    scenario::{Act, Afterwards, Ending, Scenario, Sight, workflow},
+    scenario::{Afterwards, Ending, Scenario, workflow},
+    step::{Act, Sight},
 };
 use serde_json::{Value, json};
 

@@ -6,7 +6,8 @@ use runjob_scenarios::{
     backend::Backend,
     check::{contains, log},
     jobs::{SCRATCH, a_gated_job, a_job},
-    scenario::{Act, Afterwards, Clocks, Ending, Scenario, Sight, scenario, workflow},
+    scenario::{Afterwards, Clocks, Ending, Scenario, scenario, workflow},
+    step::{Act, Sight},
 };
 use serde_json::json;
 

@@ -6,7 +6,8 @@ use runjob_scenarios::{
     backend::Backend,
     check::{Check, at, contains, log},
     jobs::{JobRequest, SCRATCH, a_job},
-    scenario::{Act, Afterwards, Ending, Scenario, Sight, scenario, workflow},
+    scenario::{Afterwards, Ending, Scenario, scenario, workflow},
+    step::{Act, Sight},
 };
 use serde_json::{Value, json};
 

@@ -7,7 +7,8 @@ use runjob_scenarios::{
     check::log,
     jobs::a_gated_job,
     process::Signal,
-    scenario::{Act, Ending, Scenario, Sight, Step, scenario},
+    scenario::{Ending, Scenario, scenario},
+    step::{Act, Sight, Step},
 };
 
 use crate::keys::{ATTACHED, HEARTBEATS, gated_and_counted, keyed, ran};

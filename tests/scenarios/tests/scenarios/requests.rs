@@ -4,7 +4,8 @@ use runjob_scenarios::{
     backend::Backend,
     check::{at, contains, log},
     jobs::{JobRequest, a_job},
-    scenario::{Act, Afterwards, Rights, Scenario, Sight, Step, scenario, workflow},
+    scenario::{Afterwards, Rights, Scenario, scenario, workflow},
+    step::{Act, Sight, Step},
 };
 use serde_json::{Value, json};
 

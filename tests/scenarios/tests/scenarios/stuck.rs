@@ -6,7 +6,8 @@ use runjob_scenarios::{
     backend::Backend,
     check::{at, contains, log},
     jobs::{JobRequest, SCRATCH, a_job},
-    scenario::{Act, Afterwards, Scenario, Sight, Step, scenario},
+    scenario::{Afterwards, Scenario, scenario},
+    step::{Act, Sight, Step},
 };
 use serde_json::{Value, json};
 

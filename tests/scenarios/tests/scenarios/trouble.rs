@@ -6,7 +6,8 @@ use runjob_scenarios::{
     backend::Backend,
     check::{contains, lacks, log},
     jobs::{JobRequest, SCRATCH, a_gated_job, a_job},
-    scenario::{Act, Afterwards, Clocks, Ending, Scenario, Sight, scenario},
+    scenario::{Afterwards, Clocks, Ending, Scenario, scenario},
+    step::{Act, Sight},
 };
 use serde_json::json;
 
