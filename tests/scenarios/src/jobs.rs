@@ -39,7 +39,7 @@ impl Drop for Gate {
 /// Stands for the scenario's own directory on the machine.
 pub const SCRATCH: &str = "{scratch}";
 
-/// A Job that runs until [`crate::scenario::Act::OpenGate`], and then prints `finished`.
+/// A Job that runs until [`crate::step::Act::OpenGate`], and then prints `finished`.
 pub fn a_gated_job(name: &str) -> JobRequest {
     a_job(name, &format!("until [ -e {SCRATCH}/go ]; do sleep 0.1; done; echo finished")).with_scratch()
 }

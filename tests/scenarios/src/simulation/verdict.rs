@@ -46,7 +46,7 @@ pub fn judge(stage: &Stage, log: &str) -> Vec<String> {
         violations.extend(wrong.into_iter().map(|what| format!("task {number}: {what}")));
     }
     let answered = records.iter().filter(|record| record.execution.is_none()).chain(callbacks(&records));
-    violations.extend(answered.flat_map(|record| answers(record, &judge.fates)));
+    violations.extend(answered.flat_map(|record| judge.answers(record)));
     // A part that a worker cannot be without may panic; then it ends as a whole. Nothing else is a reason.
     if !judge.fates.has(Mark::Panic) {
         violations.extend(stage.failures().into_iter().map(|reason| format!("a worker could not go on: {reason}")));
@@ -384,29 +384,41 @@ impl Judge<'_> {
     fn work_of(&self, waiter: &str) -> Option<&Work<'_>> {
         self.work.iter().find(|work| work.waiters.iter().any(|one| one == waiter))
     }
-}
 
-/// A task is answered once.
-fn answers(record: &Record, fates: &Fates) -> Vec<String> {
-    let mut wrong = other_answers(record, fates);
-    if record.accepted.len() > 1 {
-        wrong.push("a task was answered more than once".to_owned());
+    /// A task is answered once.
+    fn answers(&self, record: &Record) -> Vec<String> {
+        let Some(first) = record.accepted.first().map(said) else { return Vec::new() };
+        let others = record.refused.iter().map(said).filter(|other| other.0 != first.0);
+        let others = others.filter(|other| !self.may_say_otherwise(&first, other));
+        let mut wrong: Vec<String> =
+            others.map(|other| format!("it was answered with {}, then with {}", first.0, other.0)).collect();
+        if record.accepted.len() > 1 {
+            wrong.push("a task was answered more than once".to_owned());
+        }
+        wrong
     }
-    wrong
+
+    /// An answer that came too late has to say the same as the one that was accepted, but for what its sender cannot know: why the
+    /// Job of a task that was answered before its time is gone, and that there was another Job before the one that a create has made
+    /// which arrived late. Whoever has panicked over an answer gives that up, and may have sent it.
+    fn may_say_otherwise(&self, (_, first): &(String, Value), (other, about): &(String, Value)) -> bool {
+        let is_gone = other == "Job.Deleted"
+            && (self.fates.has(Mark::LateDeletion)
+                || (!self.is_calm() && self.stage.has_deleted(&text(about, "/name"))));
+        let is_another = text(first, "/uid") != text(about, "/uid") && self.fates.late_creates > 0;
+        let is_given_up = other == "RunJob.Internal" && self.fates.has(Mark::Panic);
+        is_gone || is_another || is_given_up
+    }
 }
 
-/// An answer that came too late has to say the same as the one that was accepted, but for logs that went with their pods; and but for
-/// the deletion of a failed task's Job that arrives when its sender is gone: whoever sees it cannot know why.
-fn other_answers(record: &Record, fates: &Fates) -> Vec<String> {
-    let name = |answer: &Answer| match answer {
-        Answer::Success(_) => "success".to_owned(),
-        Answer::Failure { error, .. } => error.clone().unwrap_or_default(),
+/// What an answer says, in a word, and the Job that it is about.
+fn said(answer: &Answer) -> (String, Value) {
+    let (word, body, of_job) = match answer {
+        Answer::Success(output) => ("success".to_owned(), Some(output), ""),
+        Answer::Failure { error, cause } => (error.clone().unwrap_or_default(), cause.as_ref(), "/job"),
     };
-    let first = record.accepted.first().map(name);
-    let is_excused = |other: &String| other == "Job.Deleted" && fates.has(Mark::LateDeletion);
-    let others = record.refused.iter().map(name).filter(|other| first.as_ref().is_some_and(|first| first != other));
-    let others = others.filter(|other| !is_excused(other));
-    others.map(|other| format!("it was answered with {first:?}, then with {other}")).collect()
+    let body: Value = body.and_then(|body| serde_json::from_str(body).ok()).unwrap_or_default();
+    (word, body.pointer(&format!("{of_job}/metadata")).cloned().unwrap_or_default())
 }
 
 fn ran(pod: &PodHistory) -> impl Iterator<Item = &String> {
