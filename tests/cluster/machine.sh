@@ -7,6 +7,7 @@ missing_packages() {
   command -v containerd >/dev/null && command -v ctr >/dev/null || echo containerd
   command -v runc >/dev/null || echo runc
   [ -x /usr/lib/cni/ptp ] && [ -x /usr/lib/cni/host-local ] || echo containernetworking-plugins
+  command -v ip >/dev/null || echo iproute2
   # For the perl image. Debian's perl-base alone is not the whole of Perl.
   /usr/bin/perl -MMath::Trig -e 1 2>/dev/null || echo perl
   local tool
@@ -37,7 +38,7 @@ install_packages() {
 
 must_build() {
   local source
-  for source in main.go go.mod go.sum; do [ "$kubernetes" -nt "$here/$source" ] || return 0; done
+  for source in "$here"/*.go "$here"/go.mod "$here"/go.sum; do [ "$kubernetes" -nt "$source" ] || return 0; done
   return 1
 }
 

@@ -13,6 +13,9 @@ node() {
 {"cniVersion": "0.4.0", "name": "$network", "plugins": [{"type": "ptp", "ipam": {"type": "host-local",
  "dataDir": "$dir/ipam", "ranges": [[{"subnet": "10.244.0.0/16"}]], "routes": [{"dst": "0.0.0.0/0"}]}}]}
 JSON
+  # What pods take for the API server: the address of the Service `kubernetes`, which is the host's own, and not loopback's to them.
+  ip address replace "$service/32" dev lo
+  start service "$kubernetes" forward "$service:443" "127.0.0.1:$((port + 3))"
   # restrict_oom_score_adj: without CAP_SYS_RESOURCE runc dies of it. netns_mounts_under_state_dir and Root: what `down` must find
   # again lies under our directory.
   cat >"$dir/containerd.toml" <<TOML
@@ -115,6 +118,7 @@ remove_node() {
   [ ${#mounts[@]} = 0 ] || umount -l "${mounts[@]}" || [ -z "$(our_mounts)" ] || refuse "these cannot be unmounted: $(our_mounts)"
   # Their parent only if it is empty: it is every containerd's.
   for place in $(node_cgroups) /sys/fs/cgroup/k8s.io /sys/fs/cgroup/*/k8s.io; do rmdir "$place" 2>/dev/null || true; done
+  ip address delete "$service/32" dev lo 2>/dev/null || true
   if [ -f "$dir/ip_forward" ]; then cp "$dir/ip_forward" /proc/sys/net/ipv4/ip_forward; fi
   # What cannot be told to lie under our directory: the shims' sockets, the results of the network plugins, links to logs, and
   # the kubelet's directory for device plugins.
