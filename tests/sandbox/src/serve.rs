@@ -1,6 +1,6 @@
-//! A [`Front`] over TCP on loopback.
+//! A [`Front`] over TCP.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use http::Request;
 use http_body_util::BodyExt;
@@ -19,7 +19,7 @@ pub struct Served {
 }
 
 impl Served {
-    /// `http://127.0.0.1:PORT`.
+    /// `http://ADDRESS:PORT`.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -27,7 +27,12 @@ impl Served {
 
 /// Serves `front` on a free port of the loopback interface.
 pub async fn serve<E: Endpoint>(front: Front<E>) -> std::io::Result<Served> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    serve_at(Ipv4Addr::LOCALHOST.into(), front).await
+}
+
+/// Serves `front` on a free port of one of the machine's addresses.
+pub async fn serve_at<E: Endpoint>(address: IpAddr, front: Front<E>) -> std::io::Result<Served> {
+    let listener = TcpListener::bind((address, 0)).await?;
     let address = listener.local_addr()?;
     let task = tokio::spawn(accept(listener, front));
     Ok(Served { address, _task: AbortOnDropHandle::new(task) })

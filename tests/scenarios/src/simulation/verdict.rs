@@ -83,8 +83,6 @@ enum Mark {
     Panic,
     /// A patch arrived when others had followed it.
     LatePatch,
-    /// A deletion arrived after the crash of the worker that had sent it.
-    LateDeletion,
 }
 
 impl Fates {
@@ -110,7 +108,6 @@ impl Fates {
             let late = matches!(fate, Fate::CutAndArriveLate(_) | Fate::CrashAndArriveLate(_));
             fates.late_creates += usize::from(late && kind == "create jobs");
             fates.marks.extend((late && kind == "patch jobs").then_some(Mark::LatePatch));
-            fates.marks.extend((late && kind == "delete jobs").then_some(Mark::LateDeletion));
         }
         fates
     }
@@ -398,13 +395,12 @@ impl Judge<'_> {
         wrong
     }
 
-    /// An answer that came too late has to say the same as the one that was accepted, but for what its sender cannot know: why the
-    /// Job of a task that was answered before its time is gone, and that there was another Job before the one that a create has made
-    /// which arrived late. Whoever has panicked over an answer gives that up, and may have sent it.
+    /// An answer that came too late has to say the same as the one that was accepted, but for what its sender cannot know: why a Job is
+    /// gone that somebody has deleted, or the next attempt with its key has replaced, and that there was another Job before the one
+    /// that a create has made which arrived late. Whoever has panicked over an answer gives that up, and may have sent it.
     fn may_say_otherwise(&self, (_, first): &(String, Value), (other, about): &(String, Value)) -> bool {
-        let is_gone = other == "Job.Deleted"
-            && (self.fates.has(Mark::LateDeletion)
-                || (!self.is_calm() && self.stage.has_deleted(&text(about, "/name"))));
+        let was_deleted = |job: &JobHistory| job.name == text(about, "/name") && job.has(Milestone::DeletionAsked);
+        let is_gone = other == "Job.Deleted" && !self.is_calm() && self.witness.jobs.values().any(was_deleted);
         let is_another = text(first, "/uid") != text(about, "/uid") && self.fates.late_creates > 0;
         let is_given_up = other == "RunJob.Internal" && self.fates.has(Mark::Panic);
         is_gone || is_another || is_given_up

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::Ipv4Addr,
     path::PathBuf,
     sync::{
         Arc,
@@ -16,14 +17,12 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 use runjob_sandbox::{
-    access::StepFunctionsAccess,
-    front::Front,
     lambda::{Bootstrap, Deployed},
-    serve::{Served, serve},
-    sfn::{self, Execution, StepFunctions},
+    sfn::{Execution, StepFunctions},
 };
 use runjob_scenarios::{
     article,
+    machines::Machines,
     process::{File, Surroundings, WorkerProcess},
 };
 use serde_json::{Value, json};
@@ -64,9 +63,7 @@ pub(crate) struct Bed {
     pub(crate) id: String,
     /// What `eks up` says.
     known: BTreeMap<String, String>,
-    step_functions: Front<StepFunctions>,
-    served: Served,
-    activity: String,
+    machines: Machines,
     kube: Client,
 }
 
@@ -79,18 +76,12 @@ impl Bed {
         let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("tests/cluster/eks up: {error}"));
         let lines = text.lines().filter_map(|line| line.split_once('='));
         let known: BTreeMap<_, _> = lines.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-        let config = sfn::Config {
-            region: known["AWS_REGION"].clone(),
-            native_activity: Some("runjob".to_owned()),
-            ..sfn::Config::default()
-        };
-        let step_functions = Front::new(StepFunctions::new(config));
-        let activity = step_functions.endpoint().create_activity("runjob").unwrap();
-        let served = serve(step_functions.clone()).await.unwrap();
+        let here = Ipv4Addr::LOCALHOST.into();
+        let machines = Machines::serve(here, &known["AWS_REGION"], "runjob").await.unwrap();
         let admin = directory("RUNJOB_CLUSTER_DIR", "/var/tmp/runjob-cluster").join("admin.kubeconfig");
         let admin = Kubeconfig::read_from(admin).unwrap();
         let admin = kube::Config::from_custom_kubeconfig(admin, &KubeConfigOptions::default()).await.unwrap();
-        Self { id, known, step_functions, served, activity, kube: Client::try_from(admin).unwrap() }
+        Self { id, known, machines, kube: Client::try_from(admin).unwrap() }
     }
 
     /// The same for the article's workflow, for which there is room as long as the first is held.
@@ -140,9 +131,7 @@ impl Bed {
     }
 
     fn environment(&self, credentials: &Credentials) -> Vec<(&'static str, String)> {
-        let (url, region) = (self.served.url(), self.known["AWS_REGION"].clone());
-        let access = StepFunctionsAccess { url, region, key: String::new() };
-        let mut environment = BTreeMap::from(access.environment());
+        let mut environment = BTreeMap::from(self.machines.access().environment());
         for endpoint in ["AWS_ENDPOINT_URL_EKS", "AWS_ENDPOINT_URL_STS"] {
             environment.insert(endpoint, self.known[endpoint].clone());
         }
@@ -195,7 +184,7 @@ impl Bed {
     /// The same, which is told this of the cluster besides.
     pub(crate) fn worker_with(&self, credentials: &Credentials, eks: &Value) -> WorkerProcess {
         let surroundings = Surroundings {
-            activity: self.activity.clone(),
+            activity: self.machines.activity().to_owned(),
             kubernetes: File::Clusters(self.clusters(eks)),
             environment: self.environment(credentials),
         };
@@ -206,7 +195,7 @@ impl Bed {
     /// Waits until a worker polls: it knows the Jobs of the cluster then.
     pub(crate) async fn polled(&self, worker: &WorkerProcess) {
         let polled = async {
-            while self.service().waiting_polls(&self.activity) == 0 {
+            while self.service().waiting_polls(self.machines.activity()) == 0 {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         };
@@ -265,7 +254,7 @@ impl Bed {
     }
 
     pub(crate) fn service(&self) -> &Arc<StepFunctions> {
-        self.step_functions.endpoint()
+        self.machines.service()
     }
 
     /// The name that EKS has for the cluster.
@@ -280,39 +269,22 @@ impl Bed {
 
     /// Starts a machine.
     pub(crate) fn start(&self, definition: &str, input: &Value) -> String {
-        static MADE: AtomicUsize = AtomicUsize::new(0);
-        let name = format!("machine-{}", MADE.fetch_add(1, Ordering::Relaxed));
-        let machine = self.service().create_state_machine(&name, definition).unwrap();
-        self.service().start_execution(&machine, None, &input.to_string()).unwrap()
+        self.machines.start(definition, &input.to_string()).unwrap()
     }
 
     /// Starts a machine with one state of these fields.
     pub(crate) fn start_state(&self, state: &Value) -> String {
-        let mut state = state.clone();
-        state.as_object_mut().unwrap().extend([("Type".to_owned(), json!("Task")), ("End".to_owned(), json!(true))]);
-        self.start(&json!({"StartAt": "Run", "States": {"Run": state}}).to_string(), &json!({}))
-    }
-
-    /// How an execution ended.
-    async fn ended(&self, execution: &str) -> Execution {
-        let ended = timeout(PATIENCE, self.service().finished(execution)).await;
-        let ended = ended.unwrap_or_else(|_| panic!("it does not end: {:?}", self.service().history(execution)));
-        assert_eq!(self.service().invariant_violations(), [""; 0]);
-        ended.unwrap()
+        self.machines.start_state(state).unwrap()
     }
 
     /// The output of an execution that has to succeed.
     pub(crate) async fn output(&self, execution: &str) -> Value {
-        let ended = self.ended(execution).await;
-        assert_eq!(ended.status.name(), "SUCCEEDED", "{ended:?}");
-        serde_json::from_str(&ended.output.unwrap()).unwrap()
+        self.machines.output(execution).await.unwrap()
     }
 
     /// The error and the cause of an execution that has to fail.
     pub(crate) async fn failure(&self, execution: &str) -> (String, Value) {
-        let ended = self.ended(execution).await;
-        assert_eq!(ended.status.name(), "FAILED", "{ended:?}");
-        (ended.error.unwrap(), serde_json::from_str(&ended.cause.unwrap()).unwrap())
+        self.machines.failure(execution).await.unwrap()
     }
 
     /// The article's input, for this cluster: what it says of the way there is so.
@@ -350,7 +322,7 @@ impl Bed {
         }
         let mut ended = Vec::new();
         for execution in executions {
-            ended.push(self.ended(&execution).await);
+            ended.push(self.machines.ended(&execution).await.unwrap());
         }
         assert!(self.refusals().await > refused, "nobody has noticed the outage");
         ended

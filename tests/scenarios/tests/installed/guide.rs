@@ -1,0 +1,66 @@
+//! `docs/install.md`: its commands, which are run as they stand there.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+};
+
+use crate::bed::{Bed, ROOT};
+
+/// What stands above a block that is not run here, and why it is not.
+const ELSEWHERE: [&str; 2] = ["aws", "engine"];
+
+pub(crate) struct Guide<'b> {
+    bed: &'b Bed,
+    blocks: BTreeMap<String, String>,
+    followed: RefCell<BTreeSet<String>>,
+}
+
+impl<'b> Guide<'b> {
+    /// Reads the document, and writes the file that it asks for, with what leads to this test's Step Functions added.
+    pub(crate) fn new(bed: &'b Bed) -> Self {
+        let document = std::fs::read_to_string(format!("{ROOT}/docs/install.md")).unwrap();
+        let mut blocks = BTreeMap::new();
+        let mut mark = "";
+        let mut lines = document.lines();
+        while let Some(line) = lines.next() {
+            if line.starts_with("```") {
+                let block: Vec<_> = lines.by_ref().take_while(|line| *line != "```").collect();
+                let block = block.join("\n");
+                match mark.split_once(": ") {
+                    Some(("run", name)) => blocks.insert(name.to_owned(), block),
+                    Some(("file", name)) => {
+                        bed.write_values(name, &block);
+                        None
+                    }
+                    _ if ELSEWHERE.contains(&mark) => None,
+                    _ => panic!("nothing says what becomes of this block: {block}"),
+                };
+            }
+            mark = line.strip_prefix("<!-- ").and_then(|mark| mark.strip_suffix(" -->")).unwrap_or_default();
+        }
+        Self { bed, blocks, followed: RefCell::default() }
+    }
+
+    /// Runs the block of that name. Gives what it has printed.
+    pub(crate) fn follow(&self, name: &str) -> String {
+        self.bed.shell(&self.block(name))
+    }
+
+    /// The same, while other things go on here.
+    pub(crate) async fn follow_meanwhile(&self, name: &str) {
+        let (block, path) = (self.block(name), self.bed.path());
+        tokio::task::spawn_blocking(move || crate::bed::shell(&block, &path)).await.unwrap();
+    }
+
+    fn block(&self, name: &str) -> String {
+        self.followed.borrow_mut().insert(name.to_owned());
+        self.blocks.get(name).unwrap_or_else(|| panic!("docs/install.md has no block {name}")).clone()
+    }
+
+    /// No command of the document was left out.
+    pub(crate) fn assert_followed(&self) {
+        let all: BTreeSet<_> = self.blocks.keys().cloned().collect();
+        assert_eq!(*self.followed.borrow(), all);
+    }
+}
