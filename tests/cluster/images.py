@@ -3,49 +3,13 @@
 usage: images.py DIRECTORY DEBIAN    (DEBIAN: the unpacked packages busybox-static and libmath-bigint-perl)
 """
 
-import hashlib
-import io
-import json
 import os
 import platform
 import subprocess
 import sys
-import tarfile
 
-
-def layer(files, links, directories):
-    """A layer of files (source, target), symbolic links (to, name) and empty directories."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for name in directories:
-            entry = tarfile.TarInfo(name)
-            entry.type = tarfile.DIRTYPE
-            entry.mode = 0o1777 if name == "tmp" else 0o755
-            tar.addfile(entry)
-        for source, target in files:
-            tar.add(source, arcname=target)
-        for to, name in links:
-            entry = tarfile.TarInfo(name)
-            entry.type = tarfile.SYMTYPE
-            entry.linkname = to
-            tar.addfile(entry)
-    return buffer.getvalue()
-
-
-def archive(path, tag, content, config):
-    """Writes an image of one layer."""
-    diff = hashlib.sha256(content).hexdigest()
-    rootfs = {"type": "layers", "diff_ids": [f"sha256:{diff}"]}
-    architecture = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
-    image = json.dumps({"architecture": architecture, "os": "linux", "config": config, "rootfs": rootfs}).encode()
-    name = hashlib.sha256(image).hexdigest() + ".json"
-    manifest = json.dumps([{"Config": name, "RepoTags": [tag], "Layers": [f"{diff}/layer.tar"]}]).encode()
-    with tarfile.open(f"{path}.part", "w") as tar:
-        for member, data in ((name, image), (f"{diff}/layer.tar", content), ("manifest.json", manifest)):
-            entry = tarfile.TarInfo(member)
-            entry.size = len(data)
-            tar.addfile(entry, io.BytesIO(data))
-    os.replace(f"{path}.part", path)
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../infra"))
+from archive import archive, layer  # noqa: E402 (it is found there)
 
 
 def busybox(debian):

@@ -4,7 +4,7 @@
 
 node() {
   mkdir -p "$dir/cni" "$dir/kubelet" "$dir/hosts/docker.io" "$images"
-  if [ ! "$images/perl.tar" -nt "$here/images.py" ]; then python3 "$here/images.py" "$images" "$debian"; fi
+  if [ ! "$images/perl.tar" -nt "$here/images.py" ] || [ ! "$images/perl.tar" -nt "$here/../../infra/archive.py" ]; then python3 "$here/images.py" "$images" "$debian"; fi
   start registry python3 "$here/registry.py" "$((port + 6))" "$images"
   # The only host of docker.io: an image that is not there is not found, and nothing is asked of the internet. Without a host of
   # its own, containerd 1.6 does not heed the server.
