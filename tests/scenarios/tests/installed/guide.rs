@@ -1,4 +1,4 @@
-//! `docs/install.md`: its commands, which are run as they stand there.
+//! A document for whoever installs the worker: its commands, which are run as they stand there.
 
 use std::{
     cell::RefCell,
@@ -12,14 +12,15 @@ const ELSEWHERE: [&str; 2] = ["aws", "engine"];
 
 pub(crate) struct Guide<'b> {
     bed: &'b Bed,
+    path: &'static str,
     blocks: BTreeMap<String, String>,
     followed: RefCell<BTreeSet<String>>,
 }
 
 impl<'b> Guide<'b> {
-    /// Reads the document, and writes the file that it asks for, with what leads to this test's Step Functions added.
-    pub(crate) fn new(bed: &'b Bed) -> Self {
-        let document = std::fs::read_to_string(format!("{ROOT}/docs/install.md")).unwrap();
+    /// Reads the document, and writes the file that it asks for, if it does, with what leads to this test's Step Functions added.
+    pub(crate) fn new(bed: &'b Bed, path: &'static str) -> Self {
+        let document = std::fs::read_to_string(format!("{ROOT}/{path}")).unwrap();
         let mut blocks = BTreeMap::new();
         let mut mark = "";
         let mut lines = document.lines();
@@ -39,7 +40,7 @@ impl<'b> Guide<'b> {
             }
             mark = line.strip_prefix("<!-- ").and_then(|mark| mark.strip_suffix(" -->")).unwrap_or_default();
         }
-        Self { bed, blocks, followed: RefCell::default() }
+        Self { bed, path, blocks, followed: RefCell::default() }
     }
 
     /// Runs the block of that name. Gives what it has printed.
@@ -55,12 +56,12 @@ impl<'b> Guide<'b> {
 
     fn block(&self, name: &str) -> String {
         self.followed.borrow_mut().insert(name.to_owned());
-        self.blocks.get(name).unwrap_or_else(|| panic!("docs/install.md has no block {name}")).clone()
+        self.blocks.get(name).unwrap_or_else(|| panic!("{} has no block {name}", self.path)).clone()
     }
 
     /// No command of the document was left out.
     pub(crate) fn assert_followed(&self) {
         let all: BTreeSet<_> = self.blocks.keys().cloned().collect();
-        assert_eq!(*self.followed.borrow(), all);
+        assert_eq!(*self.followed.borrow(), all, "{}", self.path);
     }
 }

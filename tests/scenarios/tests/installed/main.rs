@@ -36,7 +36,7 @@ const PACE: Duration = Duration::from_secs(1);
 async fn a_worker_is_installed_changed_and_removed_as_the_document_says() {
     let bed = Bed::new().await;
     let (before, audit) = (Objects::present(&bed), Audit::begin());
-    let guide = Guide::new(&bed);
+    let guide = Guide::new(&bed, "docs/install.md");
 
     guide.follow("image");
     bed.load_image();
@@ -49,6 +49,7 @@ async fn a_worker_is_installed_changed_and_removed_as_the_document_says() {
 
     the_article_succeeds(&bed).await;
     guide.follow("first");
+    a_machine_of_the_cluster_succeeds(&bed).await;
     rights::are_used(&bed).await;
     bed.clear();
     nothing_is_lost(&bed, &guide).await;
@@ -69,6 +70,20 @@ async fn the_article_succeeds(bed: &Bed) {
     let output = bed.machines.output(&bed.machines.start(article::WORKFLOW, article::INPUT).unwrap()).await.unwrap();
     assert_eq!(output["StatusCode"], json!(200), "{output}");
     assert!(bed.logs().contains("the task is answered"), "a pod has answered it: {}", bed.logs());
+}
+
+/// The cluster has the workflow itself, as an object of ACK's: its definition is run. ACK's controller is not here.
+async fn a_machine_of_the_cluster_succeeds(bed: &Bed) {
+    let guide = Guide::new(bed, "infra/ack/README.md");
+    bed.kubectl("apply --filename infra/ack/tests/crds.yaml");
+    bed.kubectl("wait --for condition=Established --filename infra/ack/tests/crds.yaml");
+    guide.follow("ack");
+    let definition = bed.get("statemachines.sfn.services.k8s.aws pi")["spec"]["definition"].clone();
+    let execution = bed.machines.start(definition.as_str().unwrap(), article::INPUT).unwrap();
+    assert_eq!(bed.machines.output(&execution).await.unwrap()["StatusCode"], json!(200));
+    guide.follow("ack, away");
+    guide.assert_followed();
+    bed.kubectl("delete --filename infra/ack/tests/crds.yaml");
 }
 
 /// Pods are replaced, and replaced again, while Jobs begin and end all the time: each task succeeds at the first attempt, each Job is made
