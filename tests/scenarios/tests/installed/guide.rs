@@ -25,6 +25,7 @@ impl<'b> Guide<'b> {
         let mut mark = "";
         let mut lines = document.lines();
         while let Some(line) = lines.next() {
+            let is_command = mark.starts_with("file: ") || line == "```sh";
             if line.starts_with("```") {
                 let block: Vec<_> = lines.by_ref().take_while(|line| *line != "```").collect();
                 let block = block.join("\n");
@@ -34,7 +35,7 @@ impl<'b> Guide<'b> {
                         bed.write_values(name, &block);
                         None
                     }
-                    _ if ELSEWHERE.contains(&mark) => None,
+                    _ if ELSEWHERE.contains(&mark) || !is_command => None,
                     _ => panic!("nothing says what becomes of this block: {block}"),
                 };
             }

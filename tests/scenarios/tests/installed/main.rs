@@ -50,6 +50,7 @@ async fn a_worker_is_installed_changed_and_removed_as_the_document_says() {
     the_article_succeeds(&bed).await;
     guide.follow("first");
     a_machine_of_the_cluster_succeeds(&bed).await;
+    a_user_gets_rights(&bed);
     rights::are_used(&bed).await;
     bed.clear();
     nothing_is_lost(&bed, &guide).await;
@@ -84,6 +85,15 @@ async fn a_machine_of_the_cluster_succeeds(bed: &Bed) {
     guide.follow("ack, away");
     guide.assert_followed();
     bed.kubectl("delete --filename infra/ack/tests/crds.yaml");
+}
+
+/// The article's Role and RoleBinding.
+fn a_user_gets_rights(bed: &Bed) {
+    let guide = Guide::new(bed, "docs/rbac.md");
+    assert_eq!(guide.follow("may not").trim(), "no");
+    assert_eq!(guide.follow("grant").lines().filter(|line| *line == "yes").count(), 2);
+    guide.follow("take back");
+    guide.assert_followed();
 }
 
 /// Pods are replaced, and replaced again, while Jobs begin and end all the time: each task succeeds at the first attempt, each Job is made
