@@ -132,7 +132,7 @@ def hangs_together(found):
     selectors += [one["labelSelector"]["matchLabels"] for one in pod["spec"]["topologySpreadConstraints"]]
     for selector in selectors:
         equal(selector.items() <= labels, True, f"{selector} selects the pods")
-        equal("app.kubernetes.io/instance" in selector, True, f"{selector} tells releases apart")
+        equal(selector.get("app.kubernetes.io/instance"), RELEASE, f"{selector}: what tells releases apart")
     account = pod["spec"]["serviceAccountName"]
     for one in of_kind(found, "ServiceAccount"):
         equal(one["metadata"]["name"], account, "the ServiceAccount")
