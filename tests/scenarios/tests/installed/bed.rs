@@ -39,8 +39,6 @@ pub(crate) fn cluster_directory() -> PathBuf {
 
 /// Runs a script as the document's reader would, and gives what it prints.
 pub(crate) fn shell(script: &str, path: &str) -> String {
-    println!("$ {script}");
-    let begun = Instant::now();
     // Of what Cargo tells a test nothing: another Cargo would build everything anew.
     let of_cargo = std::env::vars().map(|(name, _)| name).filter(|name| {
         (name.starts_with("CARGO_") && !["CARGO_HOME", "CARGO_INCREMENTAL"].contains(&name.as_str()))
@@ -61,7 +59,6 @@ pub(crate) fn shell(script: &str, path: &str) -> String {
     let printed = String::from_utf8_lossy(&done.stdout).into_owned();
     let complaint = String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success(), "{script}\n{printed}{complaint}");
-    println!("{printed}({:.1} s)", begun.elapsed().as_secs_f64());
     printed
 }
 

@@ -3,9 +3,10 @@
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
+    time::Instant,
 };
 
-use crate::bed::{Bed, ROOT};
+use crate::bed::{Bed, ROOT, shell};
 
 /// What stands above a block that is not run here, and why it is not.
 const ELSEWHERE: [&str; 2] = ["aws", "engine"];
@@ -46,13 +47,13 @@ impl<'b> Guide<'b> {
 
     /// Runs the block of that name. Gives what it has printed.
     pub(crate) fn follow(&self, name: &str) -> String {
-        self.bed.shell(&self.block(name))
+        shown(&self.block(name), &self.bed.path())
     }
 
     /// The same, while other things go on here.
     pub(crate) async fn follow_meanwhile(&self, name: &str) {
         let (block, path) = (self.block(name), self.bed.path());
-        tokio::task::spawn_blocking(move || crate::bed::shell(&block, &path)).await.unwrap();
+        tokio::task::spawn_blocking(move || shown(&block, &path)).await.unwrap();
     }
 
     fn block(&self, name: &str) -> String {
@@ -65,4 +66,13 @@ impl<'b> Guide<'b> {
         let all: BTreeSet<_> = self.blocks.keys().cloned().collect();
         assert_eq!(*self.followed.borrow(), all, "{}", self.path);
     }
+}
+
+/// Runs a script, and shows what its reader would see.
+fn shown(script: &str, path: &str) -> String {
+    println!("$ {script}");
+    let begun = Instant::now();
+    let printed = shell(script, path);
+    println!("{printed}({:.1} s)", begun.elapsed().as_secs_f64());
+    printed
 }

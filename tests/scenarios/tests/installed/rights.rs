@@ -29,6 +29,10 @@ pub(crate) async fn are_used(bed: &Bed) {
 
     let (error, _) = bed.machines.failure(&bed.run(&a_job("failing", "exit 1"))).await.unwrap();
     assert_eq!(error, "Job.BackoffLimitExceeded");
+    // Of a Job that does not get going the Events say why.
+    let stuck = a_job("stuck", "true").with_main("image", "Not:an:image");
+    let (error, _) = bed.machines.failure(&bed.run(&stuck)).await.unwrap();
+    assert_eq!(error, "Job.InvalidImageName");
 
     bed.kubectl("delete leases --all --namespace runjob");
     bed.comes_about("the Lease is back", async || {
