@@ -1,7 +1,6 @@
 """Checks the Helm chart and the Kustomize overlays as far as that goes without a cluster."""
 
 import base64
-import copy
 import hashlib
 import json
 import os
@@ -202,19 +201,33 @@ def lease_name(group, namespaces):
 
 # The chart, and what is said of it.
 
-def refused(case):
-    values = copy.deepcopy(yaml.safe_load((TESTS / "values/defaults.yaml").read_text()))
-    for key, value in case["values"].items():
-        values[key] = {**values.get(key, {}), **value} if isinstance(value, dict) else value
+def beside_defaults(values):
+    """What the chart makes of these values beside those of values/defaults.yaml."""
+    merged = yaml.safe_load((TESTS / "values/defaults.yaml").read_text())
+    for key, value in values.items():
+        merged[key] = {**merged.get(key, {}), **value} if isinstance(value, dict) else value
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-        yaml.safe_dump(values, file)
+        yaml.safe_dump(merged, file)
         file.flush()
-        try:
-            template(file.name)
-        except Wrong as wrong:
-            equal(case["message"] in str(wrong), True, f"\"{case['message']}\" in the message: {wrong}")
-            return
+        return objects(template(file.name))
+
+
+def refused(case):
+    try:
+        beside_defaults(case["values"])
+    except Wrong as wrong:
+        equal(case["message"] in str(wrong), True, f"\"{case['message']}\" in the message: {wrong}")
+        return
     raise Wrong("it was taken")
+
+
+def examples_are_taken():
+    """What docs/helm.md shows as values are such ones."""
+    examples = re.findall(r"^```yaml\n(.*?)^```", (DOCS / "helm.md").read_text(), re.M | re.S)
+    if len(examples) < 5:
+        raise Wrong("docs/helm.md has no examples that could be read")
+    for example in examples:
+        valid(beside_defaults(yaml.safe_load(example)))
 
 
 def leaves(schema, path=()):
@@ -312,12 +325,8 @@ def rules_are_rules(spec):
 
 def same_rules():
     """With default values the PrometheusRule is the file."""
-    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-        values = yaml.safe_load((TESTS / "values/defaults.yaml").read_text())
-        yaml.safe_dump({**values, "prometheusRule": {"enabled": True}}, file)
-        file.flush()
-        found = the(objects(template(file.name)), "PrometheusRule")["spec"]
-    equal(found, yaml.safe_load(ALERTS.read_text()), "the rules")
+    found = the(beside_defaults({"prometheusRule": {"enabled": True}}), "PrometheusRule")
+    equal(found["spec"], yaml.safe_load(ALERTS.read_text()), "the rules")
 
 
 def alerts_are_tested():
@@ -394,6 +403,7 @@ def main():
     for case in yaml.safe_load((TESTS / "refused.yaml").read_text()):
         check(f"refused: {json.dumps(case['values'])}", refused, case)
     check("values: schema, defaults, comments, templates", one_set_of_values)
+    check("examples of docs/helm.md", examples_are_taken)
     check("variables are those of docs/contract.md", variables_exist)
     check("defaults are those of docs/contract.md", defaults_agree)
     check("rights are those of docs/usage.md", rbac_is_documented)
