@@ -15,5 +15,6 @@ mod logs;
 mod operations;
 mod overload;
 mod predecessor;
+mod proxy;
 mod requests;
 mod trouble;
