@@ -29,10 +29,11 @@ pub(crate) async fn are_used(bed: &Bed) {
 
     let (error, _) = bed.machines.failure(&bed.run(&a_job("failing", "exit 1"))).await.unwrap();
     assert_eq!(error, "Job.BackoffLimitExceeded");
-    // Of a Job that does not get going the Events say why.
-    let stuck = a_job("stuck", "true").with_main("image", "Not:an:image");
-    let (error, _) = bed.machines.failure(&bed.run(&stuck)).await.unwrap();
-    assert_eq!(error, "Job.InvalidImageName");
+    // Of a Job that never had a pod only its Events say why.
+    let without_pods = a_job("without-pods", "true").with_pod("serviceAccountName", "nobody");
+    let without_pods = without_pods.with("/Job/spec/activeDeadlineSeconds", 5);
+    let (error, cause) = bed.machines.failure(&bed.run(&without_pods)).await.unwrap();
+    assert!(cause["diagnosis"].to_string().contains("nobody"), "{error}: {cause}");
 
     bed.kubectl("delete leases --all --namespace runjob");
     bed.comes_about("the Lease is back", async || {
