@@ -10,8 +10,9 @@ use serde_json::Value;
 
 use crate::bed::{ACCOUNT, cluster_directory};
 
-/// What Kubernetes' own components are told when objects go, and why.
-const EXPLAINED: [(&str, &str); 2] = [
+/// What Kubernetes' own components are told, and why.
+const EXPLAINED: [(&str, &str); 3] = [
+    ("serviceaccount \"nobody\" not found", "the controller makes pods for the Job that is to have none"),
     (
         "because it is being terminated",
         "the controllers, and the kubelet, put objects into each namespace until it is gone",

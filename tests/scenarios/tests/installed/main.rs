@@ -87,7 +87,7 @@ async fn a_machine_of_the_cluster_succeeds(bed: &Bed) {
     bed.kubectl("delete --filename infra/ack/tests/crds.yaml");
 }
 
-/// The article's Role and RoleBinding.
+/// The article's `Role` and `RoleBinding`.
 fn a_user_gets_rights(bed: &Bed) {
     let guide = Guide::new(bed, "docs/rbac.md");
     assert_eq!(guide.follow("may not").trim(), "no");
