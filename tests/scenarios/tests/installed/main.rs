@@ -40,6 +40,7 @@ async fn a_worker_is_installed_changed_and_removed_as_the_document_says() {
 
     guide.follow("image");
     bed.load_image();
+    documents_for_an_account(&bed);
     guide.follow("install");
     let seen = guide.follow("look");
     assert_eq!(seen.matches("1/1").count(), 2, "two pods are ready: {seen}");
@@ -64,6 +65,14 @@ async fn a_worker_is_installed_changed_and_removed_as_the_document_says() {
     audit.assert_explained();
     guide.assert_followed();
     before.assert_same(&Objects::present(&bed));
+}
+
+/// Nearly all of their commands need an AWS account, and say so.
+fn documents_for_an_account(bed: &Bed) {
+    let of_sam = Guide::new(bed, "docs/sam.md");
+    of_sam.follow("code");
+    of_sam.assert_followed();
+    Guide::new(bed, "docs/onprem.md").assert_followed();
 }
 
 /// The workflow of the article as it is printed: in the namespace `default`.
