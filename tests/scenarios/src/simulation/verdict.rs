@@ -397,12 +397,13 @@ impl Judge<'_> {
 
     /// An answer that came too late has to say the same as the one that was accepted, but for what its sender cannot know: why a Job is
     /// gone that somebody has deleted, or the next attempt with its key has replaced, and that there was another Job before the one
-    /// that a create has made which arrived late. Whoever has panicked over an answer gives that up, and may have sent it.
-    fn may_say_otherwise(&self, (_, first): &(String, Value), (other, about): &(String, Value)) -> bool {
+    /// that a create has made which arrived late. Whoever has panicked over an answer gives that up, and may have sent it: it may arrive before
+    /// what is said instead, or after it.
+    fn may_say_otherwise(&self, (word, first): &(String, Value), (other, about): &(String, Value)) -> bool {
         let was_deleted = |job: &JobHistory| job.name == text(about, "/name") && job.has(Milestone::DeletionAsked);
         let is_gone = other == "Job.Deleted" && !self.is_calm() && self.witness.jobs.values().any(was_deleted);
         let is_another = text(first, "/uid") != text(about, "/uid") && self.fates.late_creates > 0;
-        let is_given_up = other == "RunJob.Internal" && self.fates.has(Mark::Panic);
+        let is_given_up = [word, other].into_iter().any(|one| one == "RunJob.Internal") && self.fates.has(Mark::Panic);
         is_gone || is_another || is_given_up
     }
 }
