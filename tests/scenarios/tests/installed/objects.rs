@@ -6,6 +6,9 @@ use crate::bed::Bed;
 
 /// Of these there are ever more, whoever does what.
 const PASSING: [&str; 2] = ["events", "events.events.k8s.io"];
+/// What the namespaces of Kubernetes itself begin with: what its components keep there, a node's `Lease` for one, comes and goes as they
+/// start and stop.
+const OF_KUBERNETES: &str = "kube-";
 
 #[derive(Debug)]
 pub(crate) struct Objects(BTreeSet<String>);
@@ -17,10 +20,10 @@ impl Objects {
         let kinds: Vec<_> = kinds.lines().filter(|kind| !PASSING.contains(kind)).collect();
         let objects = bed.kubectl(&format!(
             "get {} --all-namespaces --ignore-not-found --output \
-             'jsonpath={{range .items[*]}}{{.kind}} {{.metadata.namespace}}/{{.metadata.name}}{{\"\\n\"}}{{end}}'",
+             'jsonpath={{range .items[*]}}{{.metadata.namespace}}/{{.metadata.name}} {{.kind}}{{\"\\n\"}}{{end}}'",
             kinds.join(",")
         ));
-        Self(objects.lines().map(ToOwned::to_owned).collect())
+        Self(objects.lines().filter(|object| !object.starts_with(OF_KUBERNETES)).map(ToOwned::to_owned).collect())
     }
 
     /// Nothing has come, and nothing has gone.
