@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -163,10 +164,15 @@ def rights_fit(found, values):
         told["RUNJOB_NAMESPACE"] = NAMESPACE
     if "RUNJOB_CLUSTERS" in told:
         file = yaml.safe_load(the(found, "ConfigMap")["data"]["clusters.yaml"])
-        equal(file, values["clusters"], "the file of clusters")
+        for one in file.values():
+            if one.get("inCluster"):
+                accounts_fit(one.get("serviceAccounts"), one.get("namespaces"))
+        given = {name: {**file[name], **one} for name, one in values["clusters"].items()}
+        equal(file, given, "the file of clusters")
         scopes = [one.get("namespaces", []) for one in file.values() if one.get("inCluster")]
     else:
         scopes = [told["RUNJOB_NAMESPACE"].split(",") if "RUNJOB_NAMESPACE" in told else []]
+        accounts_fit(told.get("RUNJOB_ALLOW_SERVICE_ACCOUNT"), scopes[0])
     everywhere = [] in scopes
     pod = the(found, "Deployment")["spec"]["template"]["spec"]
     equal(pod["automountServiceAccountToken"], bool(scopes), "automountServiceAccountToken")
@@ -187,6 +193,12 @@ def rights_fit(found, values):
             for name in rule["resourceNames"]
         }
         equal(allowed, expected, "Leases that may be updated")
+
+
+def accounts_fit(accounts, namespaces):
+    """Where Jobs run beside the worker, they do not run as any service account, so not as the worker's own."""
+    if not namespaces or NAMESPACE in namespaces:
+        equal(bool(accounts), True, "service accounts are limited")
 
 
 def lease_name(group, namespaces):
@@ -364,7 +376,7 @@ def kustomized(directory):
 
 
 def overlay_is_whole(directory):
-    """Valid, restricted, and nothing of it is only a placeholder. In another namespace as well."""
+    """Valid, restricted, and nothing of it is only a placeholder. With other namespaces as well."""
     found = kustomized(directory)
     valid(found)
     restricted(found)
@@ -374,12 +386,22 @@ def overlay_is_whole(directory):
     configured = the([one for one in found if one["kind"] == "ConfigMap" and "AWS_REGION" in one["data"]], "ConfigMap")["data"]
     own = {one["name"] for one in environment(found)}
     equal(own & configured.keys(), set(), "variables of the ConfigMap that those of the container hide")
-    with tempfile.TemporaryDirectory() as other:
-        relative = os.path.relpath(directory, os.path.realpath(other))
-        pathlib.Path(other, "kustomization.yaml").write_text(f"namespace: other\nresources: [{relative}]\n")
-        moved = kustomized(other)
+    rights_fit(found, {"lease": {"create": False}})
+    with tempfile.TemporaryDirectory() as copy:
+        shutil.copytree(OVERLAYS, copy, dirs_exist_ok=True)
+        own = pathlib.Path(copy, "overlays", directory.name)
+        changed = own / "kustomization.yaml"
+        text = changed.read_text()
+        for old, new in (("namespace: runjob\n", "namespace: other\n"), ("namespace=batch\n", "namespace=elsewhere\n")):
+            equal(text.count(old), 1, old)
+            text = text.replace(old, new)
+        changed.write_text(text)
+        moved = kustomized(own)
     hangs_together(moved)
-    equal({one["metadata"]["namespace"] for one in moved}, {"other"}, "namespaces")
+    rights_fit(moved, {"lease": {"create": False}})
+    of_jobs = {one["metadata"]["namespace"] for one in moved if any("jobs" in rule["resources"] for rule in one.get("rules", ()))}
+    equal(of_jobs, {"elsewhere"}, "the namespace of Jobs")
+    equal({one["metadata"]["namespace"] for one in moved}, {"other", "elsewhere"}, "namespaces")
 
 
 def main():

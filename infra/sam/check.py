@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 
 import yaml
 
@@ -154,12 +155,41 @@ def each_machine_is_valid():
     return [wrong for machine in machines for wrong in run("asl-validator", "--json-path", machine)] if machines else ["there are none"]
 
 
+def rendered_for_ack(workflow):
+    return subprocess.run(
+        ["infra/ack/render", workflow, "--name", "pi", "--activity-arn", "arn:aws:states:eu-west-1:123456789012:activity:jobs",
+         "--role-arn", "arn:aws:iam::123456789012:role/runjob-machines"], capture_output=True, text=True, check=False, cwd=ROOT)
+
+
+def machines_of_ack_are_valid():
+    """Of native states in either query language. What Step Functions would refuse is refused."""
+    own = {"End": True, "Type": "Task", "TimeoutSeconds": 600}
+    states = {
+        "JSONata": {**own, "QueryLanguage": "JSONata", "Resource": "arn:aws:states:::eks:runJob", "Arguments": {"Job": {}}},
+        "JSONPath": {**own, "Resource": "arn:aws:states:::eks:runJob", "Parameters": {"Job": {}}},
+        "short": {**own, "Resource": "arn:aws:states:::eks:call", "Parameters": {"Method": "GET", "Path": "/version"}, "TimeoutSeconds": 60},
+    }
+    wrong = []
+    for name, state in states.items():
+        with tempfile.NamedTemporaryFile("w", suffix=".asl.json") as workflow, tempfile.NamedTemporaryFile("w", suffix=".asl.json") as machine:
+            json.dump({"StartAt": name, "States": {name: state}}, workflow)
+            workflow.flush()
+            done = rendered_for_ack(workflow.name)
+            if name == "short":
+                wrong += [] if "TimeoutSeconds" in done.stderr else [f"{name}: taken, or without a reason: {done.stderr}"]
+                continue
+            definition = list(yaml.safe_load_all(done.stdout))[1]["spec"]["definition"]
+            machine.write(definition)
+            machine.flush()
+            wrong += run("asl-validator", "--json-path", machine.name)
+            given = json.loads(definition)["States"][name]
+            if given.get("Arguments", given.get("Parameters")) != {"Action": "runJob", "Job": {}}:
+                wrong.append(f"{name}: the request is {given}")
+    return wrong
+
+
 def objects_of_ack_are_those_of_the_example():
-    fresh = subprocess.run(
-        ["infra/ack/render", "examples/pi/workflow.asl.json", "--name", "pi", "--activity-arn", "arn:aws:states:eu-west-1:123456789012:activity:jobs",
-         "--role-arn", "arn:aws:iam::123456789012:role/runjob-machines"], capture_output=True, text=True, check=True, cwd=ROOT).stdout
-    _, machine = yaml.safe_load_all(fresh)
-    json.loads(machine["spec"]["definition"])
+    fresh = rendered_for_ack("examples/pi/workflow.asl.json").stdout
     return [] if fresh == read(f"{INFRA}/ack/pi.yaml") else ["infra/ack/pi.yaml is stale: run infra/ack/render as its README says"]
 
 
@@ -172,7 +202,7 @@ def the_binary_fits_its_runtime(bootstrap):
 CHECKS = [
     the_template_is_linted, the_template_has_the_policies_of_iam, no_action_is_a_wildcard, no_resource_is_everything_without_a_reason,
     each_action_has_its_reason, each_policy_is_in_the_table, each_parameter_is_documented, machines_are_those_of_the_examples,
-    each_machine_is_valid, objects_of_ack_are_those_of_the_example,
+    each_machine_is_valid, machines_of_ack_are_valid, objects_of_ack_are_those_of_the_example,
 ]
 
 

@@ -1,6 +1,10 @@
 //! `/live`, `/ready` and `/metrics`.
 
-use std::sync::Arc;
+use std::{
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+};
 
 use axum::{
     Router,
@@ -11,6 +15,7 @@ use axum::{
 };
 
 use runjob_core::clusters::ClusterName;
+use tokio::net::TcpListener;
 
 use crate::{
     clock::Clock,
@@ -48,6 +53,17 @@ pub struct ClusterHealth {
     pub reachability: Reachability,
     /// The clock of all that.
     pub clock: Clock,
+}
+
+/// Listens there. Where there is no IPv6, every address is every one of IPv4.
+pub async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let every = address.ip() == Ipv6Addr::UNSPECIFIED;
+    match TcpListener::bind(address).await {
+        Err(error) if every && error.kind() != io::ErrorKind::AddrInUse => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        listener => listener,
+    }
 }
 
 /// The endpoint's routes.
@@ -133,7 +149,10 @@ mod tests {
     use aws_config::{BehaviorVersion, SdkConfig};
     use http_body_util::BodyExt;
     use runjob_core::{arn::ActivityArn, lease::Role};
-    use tokio::sync::{mpsc, watch};
+    use tokio::{
+        net::TcpStream,
+        sync::{mpsc, watch},
+    };
 
     use super::*;
     use crate::{cluster::Scope, heartbeat::Pace};
@@ -216,6 +235,18 @@ mod tests {
         );
         // None of that is worth a restart.
         assert_eq!(live(State(health)).await.status(), StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn every_address_is_every_one_of_both_protocols() {
+        let listener = listen("[::]:0".parse().unwrap()).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+        if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await.is_ok() {
+            TcpStream::connect((Ipv6Addr::LOCALHOST, port)).await.unwrap();
+        }
+        let error = listen(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port)).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }
 
     #[tokio::test(start_paused = true)]

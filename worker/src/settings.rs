@@ -44,8 +44,9 @@ pub struct Settings {
     #[arg(long, env = "RUNJOB_HEARTBEAT_RATE", value_name = "RATE", default_value = "100/s", value_parser = rate)]
     pub heartbeat_rate: u32,
 
-    /// Where `/live`, `/ready` and `/metrics` are served. Port 0 takes a free one; the log says which.
-    #[arg(long, env = "RUNJOB_ADMIN_ADDR", value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
+    /// Where `/live`, `/ready` and `/metrics` are served: `[::]` is every address, those of IPv4 too. Port 0 takes a free one; the log says
+    /// which.
+    #[arg(long, env = "RUNJOB_ADMIN_ADDR", value_name = "ADDRESS", default_value = "[::]:8080")]
     pub admin_addr: SocketAddr,
 
     /// What it is told of Jobs and of its cluster.

@@ -52,7 +52,7 @@ impl Worker {
     /// Takes everything that a worker needs from outside, and binds the admin endpoint.
     pub async fn new(settings: Settings, sdk: SdkConfig, clusters: Choice<Served>) -> anyhow::Result<Self> {
         let address = settings.admin_addr;
-        let admin = TcpListener::bind(address).await.with_context(|| format!("unable to listen on {address}"))?;
+        let admin = admin::listen(address).await.with_context(|| format!("unable to listen on {address}"))?;
         Ok(Self { admin: Some(admin), ..Self::without_admin(settings, sdk, clusters) })
     }
 

@@ -87,3 +87,15 @@ fn a_walk_finds_its_way_to_bugs_as_well() {
         assert_eq!(episode(seed, None).unwrap().violations, [""; 0], "without the bug");
     }
 }
+
+#[test]
+fn the_same_seed_gives_the_same_episode() {
+    for seed in 0..20 {
+        let [first, second] = [(); 2].map(|()| episode(seed, None).unwrap());
+        assert_eq!(first.acts, second.acts, "seed {seed}");
+        for (one, other) in first.journal.iter().zip(&second.journal) {
+            assert_eq!(one, other, "seed {seed}");
+        }
+        assert_eq!((first.steps, first.log), (second.steps, second.log), "seed {seed}");
+    }
+}

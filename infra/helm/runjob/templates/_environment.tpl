@@ -2,10 +2,16 @@
 {{- define "runjob.environment" -}}
 {{- $values := .Values -}}
 {{- $variables := list -}}
+{{- $accounts := list -}}
+{{- if not $values.clusters -}}
+  {{- $namespaces := first (include "runjob.scopes" . | fromJson).scopes -}}
+  {{- $scope := dict "root" $ "accounts" $values.allowServiceAccounts "namespaces" $namespaces -}}
+  {{- $accounts = (include "runjob.jobAccounts" $scope | fromJson).accounts -}}
+{{- end -}}
 {{- $flags := list
   (list "RUNJOB_ACTIVITY_ARN" (join "," $values.activityArns))
   (list "RUNJOB_GROUP" $values.group)
-  (list "RUNJOB_ALLOW_SERVICE_ACCOUNT" (join "," $values.allowServiceAccounts))
+  (list "RUNJOB_ALLOW_SERVICE_ACCOUNT" (join "," $accounts))
   (list "RUNJOB_CLUSTER_NAME" $values.clusterName)
   (list "RUNJOB_CLUSTERS" (ternary "/etc/runjob/clusters.yaml" "" (not (empty $values.clusters))))
   (list "RUNJOB_MAX_IN_FLIGHT" $values.maxInFlight)
@@ -47,6 +53,12 @@
 {{- range $name, $cluster := $clusters -}}
   {{- if $cluster.maxInFlight -}}
     {{- $_ := set $cluster "maxInFlight" (int64 $cluster.maxInFlight) -}}
+  {{- end -}}
+  {{- if $cluster.inCluster -}}
+    {{- $scope := dict "root" $ "accounts" $cluster.serviceAccounts "namespaces" $cluster.namespaces -}}
+    {{- with (include "runjob.jobAccounts" $scope | fromJson).accounts -}}
+      {{- $_ := set $cluster "serviceAccounts" . -}}
+    {{- end -}}
   {{- end -}}
 {{- end -}}
 {{- toYaml $clusters -}}

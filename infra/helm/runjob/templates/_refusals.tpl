@@ -52,6 +52,9 @@ start, or one that may more, or less, than somebody believes.
 {{- if and (not $values.serviceAccount.create) (not $values.serviceAccount.name) -}}
 {{- fail "serviceAccount.create is false, and serviceAccount.name does not say which one there is" -}}
 {{- end -}}
+{{- if and (eq (include "runjob.serviceAccountName" .) "default") (not $values.allowServiceAccounts) -}}
+{{- fail "the worker runs as the service account default, as which Jobs run that name no other: give it one of its own, or list allowServiceAccounts" -}}
+{{- end -}}
 {{- if and (not $values.serviceAccount.create) (or $values.aws.roleArn $values.serviceAccount.annotations) -}}
 {{- fail "aws.roleArn and serviceAccount.annotations are for a ServiceAccount that the chart makes: serviceAccount.create is false" -}}
 {{- end -}}

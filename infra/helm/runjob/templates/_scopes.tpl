@@ -20,6 +20,18 @@ account of its pod. An empty one is every namespace. The worker has a Lease for 
 {{- dict "scopes" $scopes | toJson -}}
 {{- end -}}
 
+{{/*
+The service accounts that Jobs of a scope may run as, given {root, accounts, namespaces}, as JSON in {"accounts": …}: those that are listed.
+Where Jobs run beside the worker and none are listed it is `default`, not every one: the worker's own may answer all tasks.
+*/}}
+{{- define "runjob.jobAccounts" -}}
+{{- $accounts := .accounts | default list -}}
+{{- if and (not $accounts) (or (not .namespaces) (has .root.Release.Namespace .namespaces)) -}}
+{{- $accounts = list "default" -}}
+{{- end -}}
+{{- dict "accounts" $accounts | toJson -}}
+{{- end -}}
+
 {{/* The group, as the worker derives it: ACCOUNT.REGION. Empty if nobody can know it here. */}}
 {{- define "runjob.group" -}}
 {{- if .Values.group -}}

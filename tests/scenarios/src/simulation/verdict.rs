@@ -80,6 +80,8 @@ enum Mark {
     LostPoll,
     /// A watch, or the list before it, was held up or broken: what happened meanwhile may never have been seen.
     LostSight,
+    /// Something befell the start of a Job, so that it took longer than it should, or did not come about.
+    HinderedStart,
     Panic,
     /// A patch arrived when others had followed it.
     LatePatch,
@@ -108,6 +110,9 @@ impl Fates {
             let late = matches!(fate, Fate::CutAndArriveLate(_) | Fate::CrashAndArriveLate(_));
             fates.late_creates += usize::from(late && kind == "create jobs");
             fates.marks.extend((late && kind == "patch jobs").then_some(Mark::LatePatch));
+            // A create that may have arrived is looked up.
+            let starts = matches!(kind.as_str(), "create jobs" | "get jobs");
+            fates.marks.extend(starts.then_some(Mark::HinderedStart));
         }
         fates
     }
@@ -171,18 +176,20 @@ impl Judge<'_> {
         wrong
     }
 
-    /// A task that no Job was ever made for may be lost with the answer to its poll, or with the worker that had it; so may one
-    /// whose Job somebody deleted while no worker that acts was there to see it, or saw. Its `HeartbeatSeconds` brings that to light.
+    /// A task that no Job was ever made for may be lost with the answer to its poll, or with the worker that had it, also if that was told
+    /// to end while its Job could not be started; so may one whose Job somebody deleted while no worker that acts was there to see it,
+    /// or saw. Its `HeartbeatSeconds` brings that to light.
     fn may_be_lost(&self, work: &Work<'_>, outcome: &TaskOutcome) -> bool {
         if !Ending::TimesOut.is(outcome) && !matches!(outcome, TaskOutcome::TimedOut(_)) {
             return false;
         }
         let jobs = work.jobs(self.witness);
-        let crashed = self.fates.has(Mark::Crash) || self.stage.has_seen(Disturbance::Crashed);
-        if jobs.is_empty() {
-            return crashed || self.fates.has(Mark::LostPoll);
-        }
         let seen = |disturbance| self.stage.has_seen(disturbance);
+        let crashed = self.fates.has(Mark::Crash) || seen(Disturbance::Crashed);
+        if jobs.is_empty() {
+            let given_up = seen(Disturbance::Drained) && self.fates.has(Mark::HinderedStart);
+            return crashed || given_up || self.fates.has(Mark::LostPoll);
+        }
         let absent =
             crashed || seen(Disturbance::Drained) || seen(Disturbance::Hindered) || self.fates.has(Mark::LostSight);
         absent && jobs.iter().all(|(_, job)| job.has(Milestone::Gone) && self.stage.has_deleted(&job.name))
