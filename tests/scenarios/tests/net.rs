@@ -93,6 +93,7 @@ fn the_same_seed_gives_the_same_episode() {
     for seed in 0..20 {
         let [first, second] = [(); 2].map(|()| episode(seed, None).unwrap());
         assert_eq!(first.acts, second.acts, "seed {seed}");
+        assert_eq!(first.journal.len(), second.journal.len(), "seed {seed}");
         for (one, other) in first.journal.iter().zip(&second.journal) {
             assert_eq!(one, other, "seed {seed}");
         }

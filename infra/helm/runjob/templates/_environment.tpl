@@ -2,12 +2,7 @@
 {{- define "runjob.environment" -}}
 {{- $values := .Values -}}
 {{- $variables := list -}}
-{{- $accounts := list -}}
-{{- if not $values.clusters -}}
-  {{- $namespaces := first (include "runjob.scopes" . | fromJson).scopes -}}
-  {{- $scope := dict "root" $ "accounts" $values.allowServiceAccounts "namespaces" $namespaces -}}
-  {{- $accounts = (include "runjob.jobAccounts" $scope | fromJson).accounts -}}
-{{- end -}}
+{{- $accounts := (include "runjob.ownJobAccounts" . | fromJson).accounts -}}
 {{- $flags := list
   (list "RUNJOB_ACTIVITY_ARN" (join "," $values.activityArns))
   (list "RUNJOB_GROUP" $values.group)

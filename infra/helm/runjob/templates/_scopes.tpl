@@ -32,6 +32,17 @@ Where Jobs run beside the worker and none are listed it is `default`, not every 
 {{- dict "accounts" $accounts | toJson -}}
 {{- end -}}
 
+{{/* The same of the one cluster, where there are not several. */}}
+{{- define "runjob.ownJobAccounts" -}}
+{{- $accounts := list -}}
+{{- if not .Values.clusters -}}
+  {{- $namespaces := first (include "runjob.scopes" . | fromJson).scopes -}}
+  {{- $scope := dict "root" . "accounts" .Values.allowServiceAccounts "namespaces" $namespaces -}}
+  {{- $accounts = (include "runjob.jobAccounts" $scope | fromJson).accounts -}}
+{{- end -}}
+{{- dict "accounts" $accounts | toJson -}}
+{{- end -}}
+
 {{/* The group, as the worker derives it: ACCOUNT.REGION. Empty if nobody can know it here. */}}
 {{- define "runjob.group" -}}
 {{- if .Values.group -}}
