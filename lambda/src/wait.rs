@@ -24,6 +24,7 @@ use runjob_core::{
     ledger,
     lifecycle::outlives_its_task,
     names::JobKey,
+    patch,
     plan::Plan,
     request::RunJob,
     waiter::Waiter,
@@ -128,7 +129,7 @@ impl Session {
             };
             let done = if outlives_its_task(&view, &plan.stamp) {
                 self.cluster
-                    .patch(&view.key, &ledger::settle(&view, &plan.stamp, 0))
+                    .patch(&view.key, &patch::settle(&view, &plan.stamp, 0))
                     .await
                     .map(|()| if view.phase.is_final() { "it has ended, and was left" } else { "it runs on" })
             } else {

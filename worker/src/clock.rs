@@ -60,9 +60,9 @@ impl Clock {
         }
     }
 
-    /// The instant of a moment of this clock.
+    /// The instant of a moment of this clock. One that no instant can say is a day away: times that others write may be anything.
     pub fn instant(&self, moment: Moment) -> Instant {
-        self.start + moment.0
+        self.start.checked_add(moment.0).unwrap_or_else(|| Instant::now() + Duration::from_hours(24))
     }
 }
 

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::{
     job::JobView,
     ledger::{self, Options, Stamp},
+    names::JobKey,
     owner::{OwnerKey, SpecHash},
     request::Answer,
     token::TaskToken,
@@ -26,6 +27,8 @@ pub(crate) fn a_stamp() -> Stamp {
         answer: Answer::WhenFinished,
         owner: OwnerKey::of_task(&TaskToken::new("AAAAtoken").unwrap()),
         waiter: a_task("AAAAtoken"),
+        object: Some(JobKey { namespace: "default".to_owned(), name: "x".to_owned() }),
+        uid: None,
         spec_hash: SpecHash::of(&json!({})),
         options: Options::default(),
         ttl: None,

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
-    ledger::{self, Entry, GROUP},
+    ledger::{self, Entry, GROUP, HELD_TTL},
     names::JobKey,
 };
 
@@ -36,6 +36,8 @@ pub struct JobView {
     pub going: Vec<String>,
     /// The label selector of its pods, as a request's query has it.
     pub selector: String,
+    /// Its `spec.ttlSecondsAfterFinished`.
+    pub ttl: Option<u64>,
     /// How many of its pods have ended, as its status counts them.
     pub ended_pods: u64,
     /// Whether its pods keep it going.
@@ -138,6 +140,11 @@ pub struct NoJob {
 }
 
 impl JobView {
+    /// Whether Kubernetes may delete it before its task is answered, if that takes as long as it may.
+    pub fn has_short_ttl(&self) -> bool {
+        self.ttl.is_some_and(|ttl| ttl < HELD_TTL)
+    }
+
     /// Looks at a Job as the API server sent it.
     pub fn of(job: &Value) -> Result<Self, NoJob> {
         let metadata = job.get("metadata").ok_or(NoJob { missing: "metadata" })?;
@@ -159,6 +166,7 @@ impl JobView {
             labels_absent: labels.is_none(),
             going: ledger::going(metadata),
             selector: selector(job.pointer("/spec/selector")),
+            ttl: job.pointer("/spec/ttlSecondsAfterFinished").and_then(Value::as_u64),
             ended_pods: count("succeeded") + count("failed"),
             readiness: Readiness::of(job),
             containers: names(job.pointer("/spec/template/spec/containers")),

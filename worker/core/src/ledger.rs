@@ -9,6 +9,8 @@
 //! | annotation | `runjob/source` | the ARN of the activity, or function, that the token came from |
 //! | annotation | `runjob/invocation` | instead of these two, form `lambda`: the invocation that waits |
 //! | annotation | `runjob/lease-until` | form `lambda`: how long it, or the next attempt, may be expected to care for the Job |
+//! | annotation | `runjob/object` | namespace and name of the Job that all this was written for |
+//! | annotation | `runjob/uid` | its UID, written once the Job has run for a while: only the answer to the create knows it |
 //! | annotation | `runjob/owner` | a hash of the token, the invocation or the `IdempotencyKey`: whose Job this is |
 //! | annotation | `runjob/spec-hash` | a hash of the Job as the user gave it |
 //! | annotation | `runjob/options` | JSON: log options and policies |
@@ -17,6 +19,9 @@
 //! | annotation | `runjob/settled` | `true` once the task is answered; then only `v`, `owner` and `spec-hash` stay beside it |
 //!
 //! Nothing is put on the pod template.
+//!
+//! Labels and annotations are data that people and tools copy freely: a backup that is restored, a clone. So a stamp names its Job, and on
+//! any other object it is a copy ([`Entry::Copy`]): never followed, never changed, never an answer.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -24,10 +29,9 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     budget::shortened,
-    job::JobView,
     log_options::LogOptions,
     manifest::{RESERVED_PREFIX, map_mut, metadata_mut},
-    names::Group,
+    names::{Group, JobKey},
     owner::{OwnerKey, SpecHash},
     request::{Answer, OnStuck, OnTaskGone},
     token::TaskToken,
@@ -39,16 +43,18 @@ pub const GROUP: &str = "runjob/group";
 /// The annotation that holds the task token.
 pub(crate) const TASK_TOKEN: &str = "runjob/task-token";
 const VERSION: &str = "runjob/v";
+pub(crate) const OBJECT: &str = "runjob/object";
+pub(crate) const UID: &str = "runjob/uid";
 const FORM: &str = "runjob/form";
 const SOURCE: &str = "runjob/source";
-const INVOCATION: &str = "runjob/invocation";
+pub(crate) const INVOCATION: &str = "runjob/invocation";
 const LEASE_UNTIL: &str = "runjob/lease-until";
 const OWNER: &str = "runjob/owner";
 const SPEC_HASH: &str = "runjob/spec-hash";
 const OPTIONS: &str = "runjob/options";
-const TTL: &str = "runjob/ttl";
-const KEPT_UNTIL: &str = "runjob/kept-until";
-const SETTLED: &str = "runjob/settled";
+pub(crate) const TTL: &str = "runjob/ttl";
+pub(crate) const KEPT_UNTIL: &str = "runjob/kept-until";
+pub(crate) const SETTLED: &str = "runjob/settled";
 
 /// The annotations that stay on a settled Job.
 const STAYING: [&str; 4] = [VERSION, OWNER, SPEC_HASH, SETTLED];
@@ -58,7 +64,7 @@ const CURRENT_VERSION: &str = "1";
 
 /// The least time that a finished Job stays, in seconds, while its task is not answered yet: the longest that an outage
 /// on the other side may last without costing the logs. Seven days.
-const HELD_TTL: u64 = 7 * 24 * 60 * 60;
+pub(crate) const HELD_TTL: u64 = 7 * 24 * 60 * 60;
 
 /// What a Job says about the task that it belongs to.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,6 +73,10 @@ pub struct Stamp {
     pub answer: Answer,
     /// Who waits for it.
     pub waiter: Waiter,
+    /// The Job that the stamp was written for. `None`: an earlier version wrote it, which did not say.
+    pub object: Option<JobKey>,
+    /// The UID of that Job, once it is written down.
+    pub uid: Option<String>,
     /// Whose Job this is.
     pub owner: OwnerKey,
     /// What was asked for.
@@ -118,6 +128,11 @@ pub enum Entry {
         /// What was asked for.
         spec_hash: SpecHash,
     },
+    /// It was written for another Job, and copied with it.
+    Copy {
+        /// The Job that it was written for.
+        of: JobKey,
+    },
     /// It cannot be read.
     Unreadable(UnreadableStamp),
 }
@@ -128,7 +143,7 @@ impl Entry {
         match self {
             Self::Open(stamp) => Some((&stamp.owner, &stamp.spec_hash)),
             Self::Settled { owner, spec_hash } => Some((owner, spec_hash)),
-            Self::None | Self::Unreadable(_) => None,
+            Self::None | Self::Copy { .. } | Self::Unreadable(_) => None,
         }
     }
 }
@@ -158,7 +173,7 @@ pub(crate) fn write(stamp: &Stamp, group: &Group, job: &mut Value) {
 }
 
 /// The annotations that a stamp is written as.
-fn written(stamp: &Stamp) -> Vec<(&'static str, String)> {
+pub(crate) fn written(stamp: &Stamp) -> Vec<(&'static str, String)> {
     let mut annotations = vec![
         (VERSION, CURRENT_VERSION.to_owned()),
         (OWNER, stamp.owner.as_str().to_owned()),
@@ -185,13 +200,15 @@ fn written(stamp: &Stamp) -> Vec<(&'static str, String)> {
         }
         Waiter::Nobody => {}
     }
+    annotations.extend(stamp.object.as_ref().map(|object| (OBJECT, object.to_string())));
+    annotations.extend(stamp.uid.as_ref().map(|uid| (UID, uid.clone())));
     annotations.push((OPTIONS, json!(stamp.options).to_string()));
     annotations.extend(stamp.ttl.map(|ttl| (TTL, ttl.to_string())));
     annotations
 }
 
 /// The TTL that holds back the user's, if that is too short.
-fn held_ttl(stamp: &Stamp) -> Option<u64> {
+pub(crate) fn held_ttl(stamp: &Stamp) -> Option<u64> {
     let awaited = stamp.waiter != Waiter::Nobody;
     stamp.ttl.filter(|_| awaited).filter(|ttl| *ttl < HELD_TTL).map(|_| HELD_TTL)
 }
@@ -213,9 +230,21 @@ pub(crate) fn read(metadata: &Value) -> Entry {
         return Entry::Settled { owner, spec_hash };
     }
     match read_open(text) {
-        Ok(stamp) => Entry::Open(Box::new(stamp)),
+        Ok(stamp) => match original(&stamp, metadata) {
+            Some(of) => Entry::Copy { of },
+            None => Entry::Open(Box::new(stamp)),
+        },
         Err(unreadable) => Entry::Unreadable(unreadable),
     }
+}
+
+/// The Job that the stamp was written for, if that is not the one that carries it.
+fn original(stamp: &Stamp, metadata: &Value) -> Option<JobKey> {
+    let text = |field: &str| metadata.get(field).and_then(Value::as_str).unwrap_or_default();
+    let object = stamp.object.as_ref()?;
+    let is_named = object.namespace == text("namespace") && object.name == text("name");
+    let is_it = stamp.uid.as_ref().is_none_or(|uid| uid == text("uid"));
+    (!is_named || !is_it).then(|| object.clone())
 }
 
 fn read_open<'a>(text: impl Fn(&str) -> Option<&'a str>) -> Result<Stamp, UnreadableStamp> {
@@ -241,7 +270,14 @@ fn read_open<'a>(text: impl Fn(&str) -> Option<&'a str>) -> Result<Stamp, Unread
         other => return Err(unreadable(FORM)(format!("unknown form {}", quoted(other)))),
     };
     let no_time = |_| unreadable(KEPT_UNTIL)("it is no time".into());
+    let no_object = || unreadable(OBJECT)("it is not namespace/name".into());
+    let object = |text: &str| {
+        let (namespace, name) = text.split_once('/').ok_or_else(no_object)?;
+        Ok(JobKey { namespace: namespace.to_owned(), name: name.to_owned() })
+    };
     Ok(Stamp {
+        object: text(OBJECT).map(object).transpose()?,
+        uid: text(UID).map(ToOwned::to_owned),
         kept_until: text(KEPT_UNTIL).map(|until| until.parse().map_err(no_time)).transpose()?,
         answer,
         waiter,
@@ -265,96 +301,6 @@ pub(crate) fn going(metadata: &Value) -> Vec<String> {
     let annotations = metadata.get("annotations").and_then(Value::as_object);
     let names = annotations.into_iter().flat_map(Map::keys);
     names.filter(|name| name.starts_with(RESERVED_PREFIX) && !STAYING.contains(&name.as_str())).cloned().collect()
-}
-
-/// What tells one waiter from another on a Job: the annotation, and its value.
-fn mark(waiter: &Waiter) -> Option<(&'static str, &str)> {
-    match waiter {
-        Waiter::Task { token, .. } => Some((TASK_TOKEN, token.expose())),
-        Waiter::Invocation { id, .. } => Some((INVOCATION, id.as_str())),
-        Waiter::Nobody => None,
-    }
-}
-
-/// The beginning of a patch that applies only to the very Job, and only while it is that waiter's.
-fn tests(view: &JobView, waiter: &Waiter) -> Vec<Value> {
-    let mut tests = vec![json!({"op": "test", "path": "/metadata/uid", "value": view.uid})];
-    let mark =
-        mark(waiter).map(|(name, value)| json!({"op": "test", "path": pointer("annotations", name), "value": value}));
-    tests.extend(mark);
-    tests
-}
-
-/// The JSON Patch that takes a Job out of the watch once its task is answered. It applies only to the very Job and waiter
-/// that it was made for: another tracker may have acted, or another task may have adopted the Job, in the meantime. `least_ttl`: the
-/// Job stays that many seconds after its end at least, whatever the user's TTL.
-pub fn settle(view: &JobView, stamp: &Stamp, least_ttl: u64) -> Value {
-    let mut patch = tests(view, &stamp.waiter);
-    patch.push(json!({"op": "add", "path": pointer("annotations", SETTLED), "value": "true"}));
-    if view.group.is_some() {
-        patch.push(json!({"op": "remove", "path": pointer("labels", GROUP)}));
-    }
-    for name in &view.going {
-        patch.push(json!({"op": "remove", "path": pointer("annotations", name)}));
-    }
-    if let Some(ttl) = stamp.ttl {
-        patch.push(json!({"op": "add", "path": "/spec/ttlSecondsAfterFinished", "value": ttl.max(least_ttl)}));
-    }
-    Value::Array(patch)
-}
-
-/// The JSON Patch that notes on a Job that nobody waits for until when it is kept. It applies only while it is still that waiter's.
-pub fn keep(view: &JobView, stamp: &Stamp, until: Timestamp) -> Value {
-    let mut patch = tests(view, &stamp.waiter);
-    patch.push(json!({"op": "add", "path": pointer("annotations", KEPT_UNTIL), "value": until.to_string()}));
-    Value::Array(patch)
-}
-
-/// The JSON Patch that gives a Job to the task of another stamp, and takes it back into the watch if it had left it. It applies
-/// only to the very version that was looked at: its task may have got its answer, another task may have taken the Job over, or
-/// somebody may be deleting it.
-pub fn take_over(view: &JobView, stamp: &Stamp, group: &Group) -> Value {
-    let before = if let Entry::Open(before) = &view.entry { &before.waiter } else { &Waiter::Nobody };
-    let mut patch = tests(view, before);
-    if let Entry::Settled { .. } = &view.entry {
-        patch.push(json!({"op": "remove", "path": pointer("annotations", SETTLED)}));
-    }
-    patch.push(json!({"op": "test", "path": "/metadata/resourceVersion", "value": view.resource_version}));
-    patch.extend(label(view, group));
-    let written = written(stamp);
-    for (name, value) in &written {
-        patch.push(json!({"op": "add", "path": pointer("annotations", name), "value": value}));
-    }
-    // What the one before had and this one has not: a token, an invocation.
-    for name in view.going.iter().filter(|name| written.iter().all(|(other, _)| other != name)) {
-        patch.push(json!({"op": "remove", "path": pointer("annotations", name)}));
-    }
-    if let Some(ttl) = held_ttl(stamp) {
-        patch.push(json!({"op": "add", "path": "/spec/ttlSecondsAfterFinished", "value": ttl}));
-    }
-    Value::Array(patch)
-}
-
-/// The JSON Patch that puts the label back on a Job that lost it: without it the Job would fall out of the watch with its
-/// task unanswered. It applies only to the very version that was looked at: its task may have got its answer since, or somebody may
-/// have given it other labels.
-pub fn relabel(view: &JobView, group: &Group) -> Value {
-    let mut patch = vec![
-        json!({"op": "test", "path": "/metadata/uid", "value": view.uid}),
-        json!({"op": "test", "path": "/metadata/resourceVersion", "value": view.resource_version}),
-    ];
-    patch.extend(label(view, group));
-    Value::Array(patch)
-}
-
-fn label(view: &JobView, group: &Group) -> impl Iterator<Item = Value> {
-    let labels = view.labels_absent.then(|| json!({"op": "add", "path": "/metadata/labels", "value": {}}));
-    let label = json!({"op": "add", "path": pointer("labels", GROUP), "value": group.as_str()});
-    labels.into_iter().chain([label])
-}
-
-fn pointer(map: &str, name: &str) -> String {
-    format!("/metadata/{map}/{}", name.replace('~', "~0").replace('/', "~1"))
 }
 
 /// The Job as its user knows it: without the stamp, without `managedFields`, with the user's own TTL. With `apiVersion` and
@@ -384,18 +330,49 @@ pub fn user_view(job: Value, stamp: &Stamp) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixtures::{a_job, a_stamp, a_task, an_invocation};
+    use crate::fixtures::{a_job, a_stamp, an_invocation};
 
     #[test]
     fn what_was_written_is_read_back() {
         let mut stamp = a_stamp();
         stamp.ttl = Some(5);
+        stamp.uid = Some("u-1".to_owned());
         stamp.options.on_task_gone = OnTaskGone::Detach;
-        let mut job = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"ttlSecondsAfterFinished": 5}});
+        let mut job = json!({"metadata": {"namespace": "default", "name": "x", "uid": "u-1", "labels": {"a": "b"}}, "spec": {"ttlSecondsAfterFinished": 5}});
         write(&stamp, &"g".parse().unwrap(), &mut job);
         assert_eq!(read(job.get("metadata").unwrap()), Entry::Open(Box::new(stamp)));
         assert_eq!(job.pointer("/spec/ttlSecondsAfterFinished"), Some(&json!(HELD_TTL)));
         assert_eq!(job.pointer("/metadata/labels"), Some(&json!({"a": "b", "runjob/group": "g"})));
+    }
+
+    #[test]
+    fn a_stamp_on_another_job_than_its_own_is_a_copy() {
+        let of_uid = Stamp { uid: Some("u-1".to_owned()), ..a_stamp() };
+        let of = || Entry::Copy { of: JobKey { namespace: "default".into(), name: "x".into() } };
+        for (stamp, field, value) in [
+            (a_stamp(), "namespace", "restored"),
+            (a_stamp(), "name", "clone-of-x"),
+            (of_uid.clone(), "uid", "u-2"),
+            (of_uid, "namespace", "restored"),
+        ] {
+            let mut job = a_job().unstamped().stamped(&stamp).value();
+            assert_eq!(read(&job["metadata"]), Entry::Open(Box::new(stamp)));
+            job["metadata"][field] = json!(value);
+            assert_eq!(read(&job["metadata"]), of(), "{field}");
+        }
+    }
+
+    #[test]
+    fn a_stamp_of_before_stamps_named_their_job_is_read() {
+        let stamp = Stamp { object: None, ..a_stamp() };
+        assert_eq!(a_job().unstamped().stamped(&stamp).view().entry, Entry::Open(Box::new(stamp)));
+    }
+
+    #[test]
+    fn a_stamp_that_names_no_job_is_unreadable() {
+        let mut job = a_job().value();
+        job["metadata"]["annotations"][OBJECT] = json!("x");
+        assert!(matches!(read(&job["metadata"]), Entry::Unreadable(_)));
     }
 
     #[test]
@@ -423,60 +400,6 @@ mod tests {
     }
 
     #[test]
-    fn settling_tests_uid_and_token_and_leaves_four_annotations() {
-        let mut stamp = a_stamp();
-        stamp.ttl = Some(0);
-        let view = a_job().stamped(&stamp).view();
-        let patch = settle(&view, &stamp, 0);
-        let tests: Vec<_> = patch.as_array().unwrap().iter().take(2).map(|op| op["path"].as_str().unwrap()).collect();
-        assert_eq!(tests, ["/metadata/uid", "/metadata/annotations/runjob~1task-token"]);
-        let removed: Vec<_> = patch.as_array().unwrap().iter().filter(|op| op["op"] == "remove").collect();
-        let removed: Vec<_> = removed.iter().map(|op| op["path"].as_str().unwrap()).collect();
-        assert_eq!(
-            removed,
-            [
-                "/metadata/labels/runjob~1group",
-                "/metadata/annotations/runjob~1form",
-                "/metadata/annotations/runjob~1task-token",
-                "/metadata/annotations/runjob~1source",
-                "/metadata/annotations/runjob~1options",
-                "/metadata/annotations/runjob~1ttl",
-            ]
-        );
-        assert!(patch.to_string().contains(r#"{"op":"add","path":"/spec/ttlSecondsAfterFinished","value":0}"#));
-    }
-
-    fn operations(patch: &Value) -> Vec<(&str, &str)> {
-        let operations = patch.as_array().unwrap().iter();
-        operations.map(|one| (one["op"].as_str().unwrap(), one["path"].as_str().unwrap())).collect()
-    }
-
-    #[test]
-    fn a_job_is_taken_over_from_the_very_task_and_version_that_were_looked_at() {
-        let next = Stamp { waiter: a_task("AAAAnext"), ttl: Some(5), ..a_stamp() };
-        let patch = take_over(&a_job().view(), &next, &"g".parse().unwrap());
-        assert_eq!(
-            operations(&patch),
-            [
-                ("test", "/metadata/uid"),
-                ("test", "/metadata/annotations/runjob~1task-token"),
-                ("test", "/metadata/resourceVersion"),
-                ("add", "/metadata/labels/runjob~1group"),
-                ("add", "/metadata/annotations/runjob~1v"),
-                ("add", "/metadata/annotations/runjob~1owner"),
-                ("add", "/metadata/annotations/runjob~1spec-hash"),
-                ("add", "/metadata/annotations/runjob~1form"),
-                ("add", "/metadata/annotations/runjob~1task-token"),
-                ("add", "/metadata/annotations/runjob~1source"),
-                ("add", "/metadata/annotations/runjob~1options"),
-                ("add", "/metadata/annotations/runjob~1ttl"),
-                ("add", "/spec/ttlSecondsAfterFinished"),
-            ]
-        );
-        assert_eq!((&patch[1]["value"], &patch[8]["value"]), (&json!("AAAAtoken"), &json!("AAAAnext")));
-    }
-
-    #[test]
     fn what_a_function_wrote_is_read_back() {
         let stamp = Stamp { waiter: an_invocation(), ..a_stamp() };
         assert_eq!(a_job().unstamped().stamped(&stamp).view().entry, Entry::Open(Box::new(stamp)));
@@ -490,74 +413,6 @@ mod tests {
         let Stamp { owner, spec_hash, .. } = stamp;
         assert_eq!(read(&job["metadata"]), Entry::Settled { owner, spec_hash });
         assert_eq!((&job["metadata"]["labels"], &job["spec"]["ttlSecondsAfterFinished"]), (&Value::Null, &json!(5)));
-    }
-
-    #[test]
-    fn a_job_passes_from_a_task_to_an_invocation_and_back() {
-        let (task, function) = (a_stamp(), Stamp { waiter: an_invocation(), ..a_stamp() });
-        for (before, after, test, gone) in [
-            (&task, &function, "task-token", ["task-token", "source"]),
-            (&function, &task, "invocation", ["invocation", "lease-until"]),
-        ] {
-            let patch = take_over(&a_job().unstamped().stamped(before).view(), after, &"g".parse().unwrap());
-            let operations = operations(&patch);
-            assert_eq!(operations[1], ("test", format!("/metadata/annotations/runjob~1{test}").as_str()));
-            let removed: Vec<_> =
-                operations.iter().filter(|(what, _)| *what == "remove").map(|(_, path)| *path).collect();
-            assert_eq!(removed, gone.map(|name| format!("/metadata/annotations/runjob~1{name}")));
-        }
-    }
-
-    #[test]
-    fn an_invocation_settles_only_what_is_its_own_and_keeps_the_job_for_a_retry() {
-        let stamp = Stamp { waiter: an_invocation(), ttl: Some(0), ..a_stamp() };
-        let patch = settle(&a_job().unstamped().stamped(&stamp).view(), &stamp, 130);
-        assert_eq!(operations(&patch)[1], ("test", "/metadata/annotations/runjob~1invocation"));
-        assert!(patch.to_string().contains(r#"{"op":"add","path":"/spec/ttlSecondsAfterFinished","value":130}"#));
-    }
-
-    #[test]
-    fn how_long_a_job_is_kept_is_noted_and_goes_when_it_is_taken_over() {
-        let until = "2026-11-24T12:15:00Z".parse().unwrap();
-        let patch = keep(&a_job().view(), &a_stamp(), until);
-        assert_eq!(operations(&patch)[1], ("test", "/metadata/annotations/runjob~1task-token"));
-        let mut job = a_job().value();
-        job["metadata"]["annotations"][KEPT_UNTIL] = patch[2]["value"].clone();
-        let view = JobView::of(&job).unwrap();
-        assert_eq!(view.entry, Entry::Open(Box::new(Stamp { kept_until: Some(until), ..a_stamp() })));
-        let patch = take_over(&view, &a_stamp(), &"g".parse().unwrap());
-        assert_eq!(operations(&patch).last(), Some(&("remove", "/metadata/annotations/runjob~1kept-until")));
-    }
-
-    #[test]
-    fn the_label_is_put_back_on_the_very_version_that_was_looked_at() {
-        let view = JobView { labels_absent: true, ..a_job().view() };
-        let patch = relabel(&view, &"g".parse().unwrap());
-        let expected = [
-            ("test", "/metadata/uid"),
-            ("test", "/metadata/resourceVersion"),
-            ("add", "/metadata/labels"),
-            ("add", "/metadata/labels/runjob~1group"),
-        ];
-        assert_eq!(operations(&patch), expected);
-        assert_eq!(patch[1]["value"], json!(view.resource_version));
-    }
-
-    #[test]
-    fn a_settled_job_is_taken_back_into_the_watch() {
-        let (owner, spec_hash) = (a_stamp().owner, a_stamp().spec_hash);
-        let settled = JobView { entry: Entry::Settled { owner, spec_hash }, labels_absent: true, ..a_job().view() };
-        let patch = take_over(&settled, &a_stamp(), &"g".parse().unwrap());
-        let begins = [
-            ("test", "/metadata/uid"),
-            ("remove", "/metadata/annotations/runjob~1settled"),
-            ("test", "/metadata/resourceVersion"),
-            ("add", "/metadata/labels"),
-            ("add", "/metadata/labels/runjob~1group"),
-        ];
-        assert_eq!(operations(&patch)[..5], begins);
-        // Nothing holds the user's TTL back if there is none.
-        assert!(!patch.to_string().contains("ttlSecondsAfterFinished"));
     }
 
     #[test]

@@ -32,6 +32,7 @@ pub mod manifest;
 pub mod names;
 pub mod output;
 pub mod owner;
+pub mod patch;
 pub mod pending;
 pub mod plan;
 pub mod pod;

@@ -12,6 +12,7 @@ use crate::{
     manifest::metadata_mut,
     names::{Group, JobKey},
     owner::{OwnerKey, SpecHash},
+    patch,
     request::{Answer, RunJob},
     token::TaskToken,
     waiter::{InvocationId, Waiter},
@@ -79,6 +80,8 @@ impl Plan {
         let stamp = Stamp {
             answer: run.answer,
             waiter,
+            object: Some(key.clone()),
+            uid: None,
             owner,
             spec_hash: SpecHash::of(manifest.value()),
             options: Options {
@@ -98,6 +101,15 @@ impl Plan {
         }
         ledger::write(&stamp, group, &mut job);
         Self { key, job, stamp, group: group.clone() }
+    }
+
+    /// The Job with the user's own TTL, if the plan holds that back. For clusters that do not allow a TTL as long as that: what natively
+    /// works must not fail for it.
+    pub fn without_held_ttl(&self) -> Option<Value> {
+        let own = self.stamp.ttl.filter(|_| ledger::held_ttl(&self.stamp).is_some())?;
+        let mut job = self.job.clone();
+        job.get_mut("spec")?.as_object_mut()?.insert("ttlSecondsAfterFinished".into(), own.into());
+        Some(job)
     }
 
     /// What the Job that has the planned name is to this plan.
@@ -135,7 +147,7 @@ impl Plan {
 
     /// The JSON Patch that makes an existing Job of the plan's key this plan's own.
     pub fn take_over(&self, found: &JobView) -> Value {
-        ledger::take_over(found, &self.stamp, &self.group)
+        patch::take_over(found, &self.stamp, &self.group)
     }
 
     /// Whether the created Job carries the stamp unchanged. Admission that strips labels or annotations would make the Job
@@ -144,16 +156,23 @@ impl Plan {
         let labelled = self.is_of_group(created);
         let made_for = created.entry.made_for();
         let difference = match &created.entry {
-            Entry::Open(stamp) if **stamp == self.stamp && labelled => return Ok(()),
+            Entry::Open(stamp) if self.is_stamped(stamp) && labelled => return Ok(()),
             _ if self.is_only_started() && made_for == Some((&self.stamp.owner, &self.stamp.spec_hash)) => {
                 return Ok(());
             }
             Entry::Open(_) if !labelled => "the label runjob/group is gone, or another".to_owned(),
             Entry::Open(_) | Entry::Settled { .. } => "an annotation runjob/… has another value".to_owned(),
             Entry::None => "the annotations runjob/… are gone".to_owned(),
+            Entry::Copy { .. } => "the annotation runjob/object or runjob/uid has another value".to_owned(),
             Entry::Unreadable(error) => error.to_string(),
         };
         Err(difference)
+    }
+
+    /// Whether it is the planned stamp, perhaps with what is added to it once the Job exists ([`patch::amend`]).
+    fn is_stamped(&self, found: &Stamp) -> bool {
+        let ttl = self.stamp.ttl.or(found.ttl);
+        *found == Stamp { uid: found.uid.clone(), ttl, ..self.stamp.clone() }
     }
 }
 

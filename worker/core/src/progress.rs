@@ -9,6 +9,10 @@ use crate::{
     refusal::PATIENCE,
 };
 
+/// How soon a Job is looked at again whose label was put back, and how seldom at last.
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+
 /// A moment, as the time since some fixed start. The shell decides which.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Moment(pub Duration);
@@ -20,12 +24,16 @@ pub struct Progress {
     pub presence: Presence,
     /// Not before this is a missing Job asked for again.
     pub confirm_at: Moment,
+    /// How often its label was put back.
+    pub relabelled: u32,
     /// Since when a missing Job may not be asked for.
     pub forbidden_since: Option<Moment>,
     /// Whether somebody still waits.
     pub token: TokenState,
     /// The pods and their logs.
     pub capture: Stage,
+    /// When the capture was begun.
+    pub capture_begun: Moment,
     /// The reply to Step Functions.
     pub reply: Stage,
     /// The patch that takes the Job out of the watch.
@@ -36,7 +44,9 @@ pub struct Progress {
     pub kept_until: Moment,
     /// The note of that on the Job: done, if it is enough that this process remembers.
     pub note: Stage,
-    /// When the Job was first seen with a `deletionTimestamp`.
+    /// What is added to the stamp once the Job exists.
+    pub amend: Stage,
+    /// When the Job was first seen with a `deletionTimestamp`, or found to be gone.
     pub deleting_since: Option<Moment>,
     /// The clock of a Job without a ready pod.
     pub pending: Option<Pending>,
@@ -90,6 +100,7 @@ impl Progress {
             Effect::Settle => self.settle = Stage::Again(again),
             Effect::Delete => self.deletion = Stage::Again(again),
             Effect::Note => self.note = Stage::Again(again),
+            Effect::Amend => self.amend = Stage::Again(again),
             // The watch may have shown the Job again in the meantime.
             Effect::Confirm if self.presence == Presence::Confirming => self.presence = Presence::Missing,
             Effect::Confirm => {}
@@ -103,6 +114,11 @@ impl Progress {
         CaptureAfterPanic::Untouched
     }
 
+    /// What decides for the Job has panicked, and not an effect.
+    pub fn deciding_panicked(&mut self) {
+        self.panics = self.panics.one_more();
+    }
+
     /// Changes the clock of a Job without a ready pod, if that is under way which it is about: another clock may have begun.
     fn running(&mut self, stage: impl FnOnce(&Pending) -> Stage, change: impl FnOnce(&mut Pending)) {
         if let Some(pending) = self.pending.as_mut().filter(|pending| stage(pending) == Stage::Running) {
@@ -114,21 +130,31 @@ impl Progress {
     pub fn confirmed(&mut self, shown: Confirmation, now: Moment, again: Moment) {
         let forbidden_since = match shown {
             Confirmation::Forbidden => Some(self.forbidden_since.unwrap_or(now)),
-            Confirmation::There | Confirmation::Gone | Confirmation::Undecided => None,
+            Confirmation::There | Confirmation::Unlabelled | Confirmation::Gone => None,
         };
         self.forbidden_since = forbidden_since;
         self.presence = match shown {
             Confirmation::There => Presence::Seen,
+            Confirmation::Unlabelled => {
+                // What takes the label away may do so again at once, and again.
+                let pause = FIRST_PAUSE.saturating_mul(1 << self.relabelled.min(10)).min(LONGEST_PAUSE);
+                self.relabelled = self.relabelled.saturating_add(1);
+                self.confirm_at = Moment(now.0 + pause);
+                Presence::Unwatched
+            }
             Confirmation::Gone => Presence::Gone,
             // A namespace takes its Jobs and the right to read them with it: what the watch said is all that will ever be said.
             Confirmation::Forbidden if forbidden_since.is_some_and(|since| since.0 + PATIENCE <= now.0) => {
                 Presence::Gone
             }
-            Confirmation::Forbidden | Confirmation::Undecided => {
+            Confirmation::Forbidden => {
                 self.confirm_at = again;
                 Presence::Missing
             }
         };
+        if self.presence == Presence::Gone {
+            self.deleting_since.get_or_insert(now);
+        }
     }
 
     /// Starts and stops the clock of a Job without a ready pod. `longest_grace`: the most that it may be stuck, if there is a bound.
@@ -145,6 +171,8 @@ pub enum Presence {
     /// It is listed or watched.
     #[default]
     Seen,
+    /// It is there, but not in the watch: its label was taken away, and is put back. It is looked at now and then.
+    Unwatched,
     /// The watch says that it is gone.
     Missing,
     /// A GET is under way.
@@ -156,14 +184,14 @@ pub enum Presence {
 /// What asking for a missing Job has shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Confirmation {
-    /// It is there.
+    /// It is there, and the watch shows it.
     There,
+    /// It is there, without the label that the watch selects by. The label is put back, if that is possible.
+    Unlabelled,
     /// It is not, or is another one of that name.
     Gone,
     /// The API server does not let this worker know.
     Forbidden,
-    /// It is there, but could not be brought back into the watch.
-    Undecided,
 }
 
 /// Whether whoever waits for the Job still does.

@@ -20,7 +20,7 @@ use runjob_core::{
     budget::CAUSE_BUDGET,
     job::JobView,
     ledger::{self, Entry},
-    output,
+    output, patch,
     plan::{Plan, Relation},
     request::{Parsed, Request, Strictness, parse},
     service_account::Allowed,
@@ -362,7 +362,7 @@ fn try_stamp(chance: &mut Chance, mut job: Value) {
     let Ok(view) = JobView::of(&job) else { return };
     match &view.entry {
         Entry::Open(stamp) => {
-            assert!(ledger::settle(&view, stamp, 0).is_array());
+            assert!(patch::settle(&view, stamp, 0).is_array());
             let user = ledger::user_view(job.clone(), stamp);
             assert!(user.pointer("/metadata/annotations/runjob~1task-token").is_none());
         }
@@ -372,7 +372,7 @@ fn try_stamp(chance: &mut Chance, mut job: Value) {
         }
         _ => {}
     }
-    assert!(ledger::relabel(&view, &"g".parse().unwrap()).is_array());
+    assert!(patch::relabel(&view, &"g".parse().unwrap()).is_array());
 }
 
 #[test]

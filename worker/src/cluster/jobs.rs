@@ -49,10 +49,10 @@ pub enum Fence {
 
 impl Cluster {
     /// Sends the planned Job as it is: raw, since typed objects drop fields that they do not know.
-    pub async fn create(&self, plan: &Plan) -> Result<Exchanged, Unreachable> {
-        let uri = format!("/apis/batch/v1/namespaces/{}/jobs", escape(&plan.key.namespace));
-        let ask = Ask::new(format!("create the Job {}", plan.key), Method::POST, uri);
-        self.exchange(&ask.with_body("application/json", &plan.job)).await
+    pub async fn create(&self, key: &JobKey, job: &Value) -> Result<Exchanged, Unreachable> {
+        let uri = format!("/apis/batch/v1/namespaces/{}/jobs", escape(&key.namespace));
+        let ask = Ask::new(format!("create the Job {key}"), Method::POST, uri);
+        self.exchange(&ask.with_body("application/json", job)).await
     }
 
     /// Reads a Job.
@@ -70,7 +70,8 @@ impl Cluster {
         self.patched(key, patch).await.map(drop)
     }
 
-    async fn patched(&self, key: &JobKey, patch: &Value) -> Result<Exchanged, WriteError> {
+    /// Applies a JSON Patch that begins with its own preconditions, and gives the Job as it is then.
+    pub async fn patched(&self, key: &JobKey, patch: &Value) -> Result<Exchanged, WriteError> {
         let ask = Ask::new(format!("patch the Job {key}"), Method::PATCH, uri_of(key));
         let exchanged = self.exchange(&ask.with_body("application/json-patch+json", patch)).await?;
         match exchanged.answer.status {

@@ -79,10 +79,14 @@ pub struct Metrics {
     stuck: Family<OfCode, Counter>,
     /// Jobs of the group that are watched.
     pub in_flight: Gauge,
+    /// Jobs that are over and do not go.
+    pub lingering: Gauge,
     /// Jobs whose stamp cannot be read.
     pub unreadable_stamps: Counter,
     /// Jobs whose activity this worker does not serve.
     pub foreign_jobs: Counter,
+    /// Jobs whose stamp was copied from another.
+    pub copied_stamps: Counter,
     /// Tokens that were invalid from the first heartbeat on.
     pub untrusted_tokens: Counter,
     /// How often deletions were stopped because too many tasks had died at once.
@@ -119,8 +123,8 @@ impl Metrics {
     }
 
     fn seen_by(&self, own: &OfCluster) -> Self {
-        let OfCluster { in_flight, leading, heartbeat_interval, .. } = own.clone();
-        Self { in_flight, leading, heartbeat_interval, ..self.clone() }
+        let OfCluster { in_flight, lingering, leading, heartbeat_interval, .. } = own.clone();
+        Self { in_flight, lingering, leading, heartbeat_interval, ..self.clone() }
     }
 
     fn registered(clusters: &Choice<OfCluster>) -> Self {
@@ -134,8 +138,10 @@ impl Metrics {
             settles: Family::default(),
             stuck: Family::default(),
             in_flight: Gauge::default(),
+            lingering: Gauge::default(),
             unreadable_stamps: Counter::default(),
             foreign_jobs: Counter::default(),
+            copied_stamps: Counter::default(),
             untrusted_tokens: Counter::default(),
             braked: Counter::default(),
             panics: Counter::default(),
@@ -160,6 +166,11 @@ impl Metrics {
             "foreign_jobs",
             "Jobs of the group whose activity is of another account or region",
             metrics.foreign_jobs.clone(),
+        );
+        registry.register(
+            "copied_stamps",
+            "Jobs of the group whose stamp was written for another Job and copied",
+            metrics.copied_stamps.clone(),
         );
         registry.register(
             "untrusted_tokens",

@@ -15,6 +15,7 @@ use crate::cluster::Reachability;
 #[derive(Debug, Clone)]
 pub(super) struct OfCluster {
     pub(super) in_flight: Gauge,
+    pub(super) lingering: Gauge,
     pub(super) leading: Gauge,
     pub(super) heartbeat_interval: Gauge<f64, std::sync::atomic::AtomicU64>,
     lost_events: Counter,
@@ -38,6 +39,7 @@ impl OfCluster {
     pub(super) fn new(lost_events: &Counter, reachability: &Reachability) -> Self {
         Self {
             in_flight: Gauge::default(),
+            lingering: Gauge::default(),
             leading: Gauge::default(),
             heartbeat_interval: Gauge::default(),
             lost_events: lost_events.clone(),
@@ -54,6 +56,11 @@ pub(super) fn register(registry: &mut Registry, clusters: &Choice<OfCluster>) {
         "in_flight_jobs",
         "Jobs of the group that are watched",
         each(clusters, |own| own.in_flight.clone()),
+    );
+    registry.register(
+        "lingering_jobs",
+        "Jobs of the group that are over and do not go: a finalizer, their pods or another controller keeps them",
+        each(clusters, |own| own.lingering.clone()),
     );
     registry.register(
         "leading",

@@ -139,7 +139,7 @@ impl Starter {
     }
 
     async fn attempt(&self, plan: &Plan, existence: Existence, hold: &Hold) -> Attempt {
-        let exchanged = match self.cluster.create(plan).await {
+        let exchanged = match self.send(plan).await {
             Ok(exchanged) => exchanged,
             Err(unreachable) => return self.later(&unreachable, Existence::Created),
         };
@@ -147,6 +147,16 @@ impl Starter {
             None => self.verify(plan, exchanged).await,
             Some(Refusal::NameTaken) => self.look_into(plan, existence, exchanged.answer.failure(), hold).await,
             Some(refusal) => refused(refusal, &exchanged),
+        }
+    }
+
+    /// Sends the planned Job. A cluster may refuse a TTL as long as the one that holds back the user's: it gets the Job with the user's own then,
+    /// as natively. The tracker tells of that.
+    async fn send(&self, plan: &Plan) -> Result<Exchanged, Unreachable> {
+        let refused = self.cluster.create(&plan.key, &plan.job).await?;
+        match plan.without_held_ttl() {
+            Some(job) if matches!(refused.answer.status, 403 | 422) => self.cluster.create(&plan.key, &job).await,
+            _ => Ok(refused),
         }
     }
 

@@ -11,6 +11,7 @@ use runjob_core::{
     job::{JobView, Phase},
     ledger::Stamp,
     lifecycle::Extent,
+    log_options::Retrieve,
     logs::{ContainerLog, ContainerLogs, Logs, PodLogs},
     pod::{ContainerView, PodView, Role},
     refusal::read_may_pass,
@@ -73,6 +74,16 @@ impl Captured {
     /// What there is to say when the capture itself went wrong.
     pub(super) fn failed() -> Self {
         let unlisted = ("RunJob.Internal".to_owned(), "the capture of the logs panicked".to_owned());
+        Self { logs: Some(Logs { unlisted: Some(unlisted), ..Logs::default() }), ..Self::default() }
+    }
+
+    /// What there is to say of a capture that took too long.
+    pub(super) fn cut_short(retrieve: Retrieve) -> Self {
+        if retrieve == Retrieve::Never {
+            return Self::default();
+        }
+        let cause = "the Job was deleted, and its pods could not be looked at in time".to_owned();
+        let unlisted = (ErrorName::ClusterUnreachable.to_string(), cause);
         Self { logs: Some(Logs { unlisted: Some(unlisted), ..Logs::default() }), ..Self::default() }
     }
 

@@ -5,9 +5,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use jiff::SignedDuration;
 use runjob_core::{
     job::JobView,
-    ledger::{self, Entry, OwnedBy, Stamp},
+    ledger::{Entry, OwnedBy, Stamp},
     lifecycle::{Effect, Extent, Verdict},
     names::Group,
+    patch,
     progress::{Confirmation, Moment, Stage},
     waiter::{InvocationId, Waiter},
 };
@@ -110,6 +111,7 @@ pub(super) enum WorkKind {
     Settle,
     Delete,
     Note { until: Moment },
+    Amend,
 }
 
 /// What came of an effect.
@@ -129,7 +131,9 @@ pub(super) enum Outcome {
     Settled(Later),
     Deleted(Later),
     Noted(Later),
-    Confirmed(Confirmation),
+    Amended(Later),
+    /// With the Job, if it is there.
+    Confirmed(Confirmation, Option<(Box<JobView>, Arc<Value>)>),
     /// The Job is there, but this task has nothing to do with it any more.
     ConfirmedSettled,
     Panicked(Effect),
@@ -159,10 +163,9 @@ impl Later {
     }
 }
 
-/// When a missing Job is asked for again, if asking has decided nothing.
-pub(super) fn confirm_again(shown: Confirmation, now: Moment) -> Moment {
-    let pause = if shown == Confirmation::Forbidden { AFTER_REFUSAL } else { AFTER_TROUBLE };
-    Moment(now.0 + pause)
+/// When a missing Job is asked for again that may not be asked for.
+pub(super) fn confirm_again(now: Moment) -> Moment {
+    Moment(now.0 + AFTER_REFUSAL)
 }
 
 impl Effects {
@@ -220,6 +223,7 @@ impl Effects {
             WorkKind::Settle => Outcome::Settled(self.settle(view, &stamp).await),
             WorkKind::Delete => Outcome::Deleted(self.delete(&view).await),
             WorkKind::Note { until } => Outcome::Noted(self.note(&view, &stamp, until).await),
+            WorkKind::Amend => Outcome::Amended(self.amend(view, &stamp).await),
         }
     }
 
@@ -280,39 +284,86 @@ impl Effects {
     /// Is the Job really gone? Only a GET knows: one that lost its label looks the same on the watch.
     async fn confirm(&self, view: &JobView, stamp: &Stamp) -> Outcome {
         let mut pauses = CALLS.pauses();
-        let found = match self.read(view, &mut pauses).await {
-            Found::Gone => return Outcome::Confirmed(Confirmation::Gone),
-            Found::Refused => return Outcome::Confirmed(Confirmation::Forbidden),
-            Found::There(found, _) => found,
+        let (found, object) = match self.read(view, &mut pauses).await {
+            Found::Gone => return Outcome::Confirmed(Confirmation::Gone, None),
+            Found::Refused => return Outcome::Confirmed(Confirmation::Forbidden, None),
+            Found::There(found, object) => (found, object),
         };
         match &found.entry {
             Entry::Settled { .. } => Outcome::ConfirmedSettled,
             // Another task has adopted it.
             Entry::Open(own) if own.waiter != stamp.waiter => Outcome::ConfirmedSettled,
             _ if found.group.as_deref() != Some(self.group.as_str()) => {
-                warn!("the Job has lost its label; it is put back");
-                match self.in_turn(self.cluster.patch(&found.key, &ledger::relabel(&found, &self.group))).await {
-                    Ok(()) => {
-                        let message =
-                            "the label runjob/group was gone, and the Job with it from the watch: it is put back";
-                        self.cluster.tell(*found, EventKind::Warning, "LabelRestored", message);
-                        Outcome::Confirmed(Confirmation::There)
-                    }
-                    Err(error) => {
-                        warn!(%error, "unable to put the label back");
-                        Outcome::Confirmed(Confirmation::Undecided)
-                    }
-                }
+                self.relabel(&found).await;
+                Outcome::Confirmed(Confirmation::Unlabelled, Some((found, object)))
             }
-            _ => Outcome::Confirmed(Confirmation::There),
+            _ => Outcome::Confirmed(Confirmation::There, Some((found, object))),
         }
+    }
+
+    /// Puts the label back on a Job that has lost it. Whether it stays there is another matter: admission may take it away again at once.
+    async fn relabel(&self, found: &JobView) {
+        warn!("the Job has lost its label; it is put back");
+        let patched = self.in_turn(self.cluster.patched(&found.key, &patch::relabel(found, &self.group))).await;
+        let is_labelled = |exchanged: &Exchanged| {
+            let view = JobView::of(&exchanged.answer.body);
+            view.is_ok_and(|view| view.group.as_deref() == Some(self.group.as_str()))
+        };
+        let (reason, message) = match patched {
+            Ok(exchanged) if is_labelled(&exchanged) => (
+                "LabelRestored",
+                "the label runjob/group was gone, and the Job with it from the watch: it is put back".to_owned(),
+            ),
+            Ok(_) => (
+                "LabelNotRestored",
+                "the label runjob/group is gone, and was taken away again as soon as it was put back, by a mutating admission webhook or \
+                 policy: the Job is looked at once a minute"
+                    .to_owned(),
+            ),
+            Err(WriteError::Changed) => return,
+            Err(error) => {
+                warn!(%error, "unable to put the label back");
+                ("LabelNotRestored", format!("the label runjob/group is gone, and cannot be put back: {error}"))
+            }
+        };
+        self.cluster.tell(found.clone(), EventKind::Warning, reason, &message);
+    }
+
+    /// Adds to the stamp what only the server knew when it was written.
+    async fn amend(&self, view: JobView, stamp: &Stamp) -> Later {
+        let patched = self.in_turn(self.cluster.patched(&view.key, &patch::amend(&view, stamp))).await;
+        let ttl = view.ttl.filter(|_| view.has_short_ttl());
+        let reason = match (patched, ttl) {
+            (Err(WriteError::Changed), _) => return Later::After(AFTER_TROUBLE),
+            (Err(error @ (WriteError::Unreachable(_) | WriteError::Passing { .. })), _) => {
+                warn!(%error, "unable to add to the stamp of a Job yet");
+                return Later::soon(&error);
+            }
+            // Nothing depends on the UID alone.
+            (_, None) => return Later::Never,
+            (Ok(exchanged), Some(_)) => match JobView::of(&exchanged.answer.body) {
+                Ok(now) if now.has_short_ttl() => {
+                    "it is set again, by a mutating admission webhook or policy".to_owned()
+                }
+                _ => return Later::Never,
+            },
+            (Err(error), Some(_)) => error.to_string(),
+        };
+        let ttl = ttl.unwrap_or_default();
+        let message = format!(
+            "ttlSecondsAfterFinished is {ttl} and cannot be held back until the task is answered: {reason}. If no worker is there when the \
+             Job ends, its result may be lost"
+        );
+        warn!(ttl, "the TTL of a Job cannot be held back");
+        self.cluster.tell(view, EventKind::Warning, "TtlNotHeld", &message);
+        Later::Never
     }
 
     /// Takes the Job out of the watch.
     async fn settle(&self, mut view: JobView, stamp: &Stamp) -> Later {
         let mut pauses = CALLS.pauses();
         for _ in 0..SETTLE_ATTEMPTS {
-            let patch = ledger::settle(&view, stamp, self.least_ttl(&view, stamp));
+            let patch = patch::settle(&view, stamp, self.least_ttl(&view, stamp));
             match self.in_turn(self.cluster.patch(&view.key, &patch)).await {
                 Ok(()) => {
                     self.metrics.settled(metrics::Outcome::Succeeded);
@@ -326,6 +377,14 @@ impl Effects {
                     }
                     Found::There(found, _) => match &found.entry {
                         Entry::Open(own) if own.waiter == stamp.waiter => view = *found,
+                        // Somebody has taken the stamp away. The label alone would keep its place for ever.
+                        Entry::None | Entry::Unreadable(_) if found.group.as_deref() == Some(self.group.as_str()) => {
+                            return match self.in_turn(self.cluster.patch(&found.key, &patch::release(&found))).await {
+                                Ok(()) => Later::Never,
+                                Err(WriteError::Refused { .. }) => Later::After(AFTER_REFUSAL),
+                                Err(error) => Later::soon(&error),
+                            };
+                        }
                         _ => return Later::Never,
                     },
                 },
@@ -375,7 +434,7 @@ impl Effects {
         let clock = self.cluster.clock();
         let from_now = SignedDuration::try_from(until.0.saturating_sub(clock.now().0)).unwrap_or_default();
         let Ok(until) = clock.wall().checked_add(from_now) else { return Later::Never };
-        match self.in_turn(self.cluster.patch(&view.key, &ledger::keep(view, stamp, until))).await {
+        match self.in_turn(self.cluster.patch(&view.key, &patch::keep(view, stamp, until))).await {
             Ok(()) => Later::Never,
             Err(error) => {
                 warn!(%error, "unable to note how long a Job is kept that nobody waits for");

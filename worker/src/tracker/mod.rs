@@ -16,11 +16,17 @@
 mod capture;
 mod effects;
 mod look;
+mod next;
 mod pulse;
 mod reply;
 mod table;
 
-use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::FutureExt;
 use runjob_core::{
@@ -28,10 +34,11 @@ use runjob_core::{
     job::JobView,
     lease::Role,
     ledger::{Entry as LedgerEntry, Stamp},
-    lifecycle::{Decision, Effect},
+    lifecycle::Effect,
     progress::{Moment, Panics, Presence, Stage, TokenState},
     waiter::Waiter,
 };
+use serde_json::Value;
 use tokio::{
     sync::{Semaphore, mpsc},
     task::JoinSet,
@@ -42,6 +49,7 @@ use tracing::{Instrument, debug, error, info, info_span, warn};
 
 pub use effects::{Care, Effects, Memory, Returning};
 use effects::{Done, Outcome};
+use next::{Conditions, Next};
 pub use pulse::{Idle, Pulse};
 use table::{Entry, JobId, Keep, MAX_HELD_OBJECTS, Table};
 
@@ -56,10 +64,6 @@ use crate::{
 
 /// The loop wakes at least this often, so that `/live` can tell a quiet loop from a stuck one.
 const TICK: Duration = Duration::from_secs(5);
-/// For so many durations of a Lease a worker that does not act keeps a Job that left the watch: one until it takes over from
-/// another that died right then, and one to spare.
-const KEPT_LEASES: u32 = 2;
-
 /// Follows every Job of the group.
 pub struct Tracker {
     effects: Arc<Effects>,
@@ -144,7 +148,9 @@ impl Tracker {
     pub async fn serve(mut self, job: WatchedJob, scope: Scope, mut watched: mpsc::Receiver<Watched>) {
         // Nobody heartbeats for an invocation.
         let (_nobody, mut lost) = mpsc::unbounded_channel();
-        self.applied(&scope, job);
+        if let Ok(view) = job.view {
+            self.applied(&scope, view, job.object);
+        }
         while !self.table.has_served(self.clock.now()) {
             self.turn(&mut watched, &mut lost).await;
         }
@@ -160,7 +166,12 @@ impl Tracker {
         tokio::select! {
             biased;
             Ok(()) = self.mandate.role.changed() => self.role_changed(),
-            Some(Ok(done)) = self.running.join_next() => self.done(done),
+            Some(Ok(done)) = self.running.join_next() => {
+                let id = done.id.clone();
+                if catch_unwind(AssertUnwindSafe(|| self.done(done))).is_err() {
+                    self.panicked(&id);
+                }
+            }
             Some(Lost { token, trust }) = lost.recv() => {
                 if let Some(id) = self.table.by_token(&token) {
                     let keep = self.keep();
@@ -171,7 +182,9 @@ impl Tracker {
             // Not before nothing else is there to be taken in.
             () = async { pulse.rests(idle); tokio::time::sleep_until(wake).await } => {
                 for id in self.table.due(self.clock.now()) {
-                    self.step(&id);
+                    if catch_unwind(AssertUnwindSafe(|| self.step(&id))).is_err() {
+                        self.panicked(&id);
+                    }
                 }
             }
         }
@@ -240,7 +253,13 @@ impl Tracker {
     fn watched(&mut self, news: Watched) {
         match news {
             Watched::Listing(scope) => *self.listings.entry(scope).or_default() += 1,
-            Watched::Applied(scope, job) => self.applied(&scope, *job),
+            Watched::Applied(scope, job) => match &job.view {
+                Ok(view) => {
+                    let view = view.clone();
+                    self.guarded(&view, |tracker| tracker.applied(&scope, view.clone(), job.object));
+                }
+                Err(error) => error!(%error, "the watch brought something that is no Job"),
+            },
             Watched::Removed(_, job) => {
                 if let Ok(view) = &job.view {
                     let id = JobId::of(view);
@@ -249,10 +268,8 @@ impl Tracker {
                 }
             }
             Watched::Unseen(scope, job) => {
-                let id = job.view.as_ref().ok().map(JobId::of);
-                if let Some(id) = id.filter(|id| self.table.get_mut(id).is_none()) {
-                    self.applied(&scope, *job);
-                    self.miss(&id);
+                if let Ok(view) = job.view {
+                    self.guarded(&view.clone(), |tracker| tracker.unseen(&scope, view));
                 }
             }
             Watched::Listed(scope) => {
@@ -267,56 +284,105 @@ impl Tracker {
         }
     }
 
+    /// Takes in what a watch has brought of a Job. A panic there skips what it brought: it would end replica after replica otherwise, since
+    /// the Job is there for each of them.
+    fn guarded(&mut self, view: &JobView, take_in: impl FnOnce(&mut Self)) {
+        if catch_unwind(AssertUnwindSafe(|| take_in(self))).is_err() {
+            self.panicked(&JobId::of(view));
+            let message = "runjob has a defect that this Job brings to light: what the watch brings of it is skipped";
+            self.effects.cluster.tell(view.clone(), EventKind::Warning, "Skipped", message);
+        }
+    }
+
+    /// What decides for a Job has panicked. It is asked again later, and then answered that it cannot be followed.
+    fn panicked(&mut self, id: &JobId) {
+        error!(job = ?id, "what decides for a Job panicked; the others go on");
+        self.metrics.panics.inc();
+        let now = self.clock.now();
+        if let Some(entry) = self.table.get_mut(id) {
+            let again = entry.deciding_panicked(now);
+            self.table.wake_at(id, again);
+        }
+    }
+
     fn miss(&mut self, id: &JobId) {
         self.update(id, |entry| entry.progress.presence = Presence::Missing);
     }
 
-    fn applied(&mut self, scope: &Scope, job: WatchedJob) {
-        let view = match job.view {
-            Ok(view) => view,
-            Err(error) => {
-                error!(%error, "the watch brought something that is no Job");
-                return;
-            }
-        };
+    fn applied(&mut self, scope: &Scope, view: JobView, object: Option<Arc<Value>>) {
         let id = JobId::of(&view);
         let seen = (scope.clone(), self.listings.get(scope).copied().unwrap_or_default());
         // A stamp that was damaged since is no reason to let go of the task: it stands in the table.
         let known = self.table.get_mut(&id).filter(|entry| match &view.entry {
             LedgerEntry::Open(stamp) => stamp.waiter == entry.stamp.waiter,
-            LedgerEntry::None | LedgerEntry::Settled { .. } | LedgerEntry::Unreadable(_) => true,
+            LedgerEntry::None | LedgerEntry::Settled { .. } | LedgerEntry::Copy { .. } | LedgerEntry::Unreadable(_) => {
+                true
+            }
         });
         if let Some(entry) = known {
             entry.seen = seen;
             entry.progress.presence = Presence::Seen;
-            entry.observe(view, job.object, &self.holds, self.clock);
+            entry.observe(view, object, &self.holds, self.clock);
+            if std::mem::take(&mut entry.is_unseen) {
+                let stamp = entry.stamp.clone();
+                self.follow(&stamp.waiter);
+            }
         } else {
             let stamp = match &view.entry {
                 LedgerEntry::Open(stamp) if self.serves(&stamp.waiter) => Arc::new((**stamp).clone()),
-                trouble => {
-                    let is_trouble = matches!(trouble, LedgerEntry::Open(_) | LedgerEntry::Unreadable(_));
+                LedgerEntry::Settled { .. } => return self.forget(&id),
+                _ => {
                     // A task that this worker does not serve may have taken over one of its Jobs.
                     self.forget(&id);
-                    if is_trouble {
-                        self.leave_alone(id, view, seen);
-                    }
-                    return;
+                    return self.leave_alone(id, view, seen);
                 }
             };
             self.untouchable.remove(&id);
-            if let Some((token, source)) = stamp.waiter.task() {
-                self.heartbeats.follow(token, source);
-            }
-            let token = self.token_state(&stamp.waiter);
-            let mut entry = Entry::new(stamp, view.clone(), seen, self.effects.care.stuck_grace);
-            entry.progress.token = token;
-            entry.observe(view, job.object, &self.holds, self.clock);
-            if let Some(replaced) = self.table.insert(&id, entry) {
-                self.stop_beats(&replaced.stamp);
-            }
-            self.count();
+            self.follow(&stamp.waiter);
+            self.insert(&id, stamp, view, object, seen, Presence::Seen);
         }
         self.step(&id);
+    }
+
+    /// A Job that was created, and that no watch has shown since: it is looked for. Whoever created it keeps its task alive until a watch
+    /// does, or until it is known that it is gone.
+    fn unseen(&mut self, scope: &Scope, view: JobView) {
+        let id = JobId::of(&view);
+        let LedgerEntry::Open(stamp) = &view.entry else { return };
+        if self.table.get_mut(&id).is_some() || !self.serves(&stamp.waiter) {
+            return;
+        }
+        let stamp = Arc::new((**stamp).clone());
+        let seen = (scope.clone(), self.listings.get(scope).copied().unwrap_or_default());
+        self.insert(&id, stamp, view, None, seen, Presence::Missing);
+        self.step(&id);
+    }
+
+    fn insert(
+        &mut self,
+        id: &JobId,
+        stamp: Arc<Stamp>,
+        view: JobView,
+        object: Option<Arc<Value>>,
+        seen: (Scope, u64),
+        presence: Presence,
+    ) {
+        let token = self.token_state(&stamp.waiter);
+        let mut entry = Entry::new(stamp, view.clone(), seen, self.effects.care.stuck_grace, self.clock.now());
+        entry.progress.token = token;
+        entry.observe(view, object, &self.holds, self.clock);
+        entry.progress.presence = presence;
+        entry.is_unseen = presence == Presence::Missing;
+        if let Some(replaced) = self.table.insert(id, entry) {
+            self.stop_beats(&replaced.stamp);
+        }
+        self.count();
+    }
+
+    fn follow(&self, waiter: &Waiter) {
+        if let Some((token, source)) = waiter.task() {
+            self.heartbeats.follow(token, source);
+        }
     }
 
     fn serves(&self, waiter: &Waiter) -> bool {
@@ -370,7 +436,19 @@ impl Tracker {
                 );
                 ("ForeignTask", message)
             }
-            LedgerEntry::None | LedgerEntry::Settled { .. } => return,
+            LedgerEntry::Copy { of } => {
+                self.metrics.copied_stamps.inc();
+                let message = format!(
+                    "what runjob has written on it was written for another Job, {of}, and copied: this one is left alone, and answers no task"
+                );
+                ("CopiedStamp", message)
+            }
+            LedgerEntry::None => {
+                let message =
+                    "it has the label runjob/group, and nothing says which task it belongs to: it is left alone";
+                ("NoStamp", message.to_owned())
+            }
+            LedgerEntry::Settled { .. } => return,
         };
         warn!(job = %view.key, reason, message, "a Job of the group cannot be followed");
         self.effects.cluster.tell(view.clone(), EventKind::Warning, reason, &message);
@@ -383,52 +461,40 @@ impl Tracker {
         }
     }
 
-    /// Asks the core what to do about a Job, and begins it.
+    /// Asks what comes next for a Job until it is to rest: that is the only way out but for a Job that is forgotten.
     fn step(&mut self, id: &JobId) {
-        let (now, role) = (self.clock.now(), self.role());
-        let Some(entry) = self.table.get_mut(id) else { return };
-        let decision = entry.decide(now);
-        let effect = match decision {
-            Decision::Wait(None) => return,
-            Decision::Wait(Some(when)) => {
-                self.table.wake_at(id, when);
-                return;
-            }
-            Decision::Forget => {
-                self.forget(id);
-                return;
-            }
-            Decision::Do(effect) if !role.allows(&effect, now) => {
-                self.hold_back(id, role);
-                return;
-            }
-            // Whatever ends a task that was not answered takes it from whoever may wait for it.
-            Decision::Do(effect @ (Effect::Delete | Effect::Settle)) if entry.progress.reply != Stage::Done => {
-                match (self.heartbeats.deletions_stopped(now), entry.stamp.waiter.task()) {
-                    // An earlier process has doubted it, and it was asked for again now.
-                    (Some(_), Some(_)) if self.effects.care.memory == Memory::OfJob && entry.was_kept() => effect,
-                    (Some(until), Some(_)) if self.effects.care.memory == Memory::OfJob => {
-                        entry.keep_until(until);
-                        return self.step(id);
-                    }
-                    (Some(until), Some(_)) => {
-                        entry.doubted = true;
-                        self.table.wake_at(id, until);
-                        return;
-                    }
-                    (None, Some((token, source))) if entry.doubted => {
-                        // Is it really gone? Until that is known it counts as alive.
-                        entry.doubted = false;
-                        entry.progress.token = TokenState::Alive;
+        loop {
+            let conditions = self.conditions();
+            let Some(entry) = self.table.get_mut(id) else { return };
+            match entry.next(&conditions) {
+                Next::Begin(effect) => self.begin(id, effect),
+                Next::AskForTask => {
+                    if let Some((token, source)) = entry.stamp.waiter.task() {
                         self.heartbeats.reconsider(token, source);
-                        return;
                     }
-                    _ => effect,
                 }
+                Next::Rest(when) => return self.rest(id, when),
+                Next::HeldBack(when) => {
+                    self.held_back = true;
+                    return self.rest(id, when);
+                }
+                Next::Forget => return self.forget(id),
             }
-            Decision::Do(effect) => effect,
-        };
-        entry.begin(&effect);
+        }
+    }
+
+    fn conditions(&self) -> Conditions {
+        let now = self.clock.now();
+        let Care { memory, lease_duration, .. } = self.effects.care;
+        let deletions_stopped = self.heartbeats.deletions_stopped(now);
+        Conditions { now, role: self.role(), deletions_stopped, memory, lease_duration }
+    }
+
+    /// Begins an effect.
+    fn begin(&mut self, id: &JobId, effect: Effect) {
+        let now = self.clock.now();
+        let Some(entry) = self.table.get_mut(id) else { return };
+        entry.begin(&effect, now);
         let work = self.effects.clone().carry_out(entry.work(&effect));
         let span = info_span!("job", job = %entry.view.key, owner = entry.stamp.owner.short());
         let (id, stamp, metrics) = (id.clone(), entry.stamp.clone(), self.metrics.clone());
@@ -444,20 +510,27 @@ impl Tracker {
         self.running.spawn(guarded.instrument(span));
     }
 
-    /// Another worker acts, as a rule. What is due here is begun if this one takes over.
-    fn hold_back(&mut self, id: &JobId, role: Role) {
-        self.held_back = true;
+    /// Nothing is to be done for a Job now. It is looked at again then, if not before.
+    fn rest(&mut self, id: &JobId, when: Option<Moment>) {
+        let now = self.clock.now();
         let Some(entry) = self.table.get_mut(id) else { return };
-        if !matches!(entry.progress.presence, Presence::Missing | Presence::Gone) || role != Role::Following {
+        let lingers = entry.lingers(now);
+        let wake = [when, lingers.filter(|from| *from > now)].into_iter().flatten().min();
+        if let Some(wake) = wake {
+            self.table.wake_at(id, wake);
+        }
+        let is_lingering = lingers.is_some_and(|from| from <= now);
+        if !self.table.set_lingering(id, is_lingering) {
             return;
         }
-        // The worker that acts has seen it go as well, and has had its time to find out why.
-        let now = self.clock.now();
-        let forgotten_at = Moment(entry.missing_since(now).0 + self.effects.care.lease_duration * KEPT_LEASES);
-        if forgotten_at <= now {
-            self.forget(id);
-        } else {
-            self.table.wake_at(id, forgotten_at);
+        self.count();
+        let Some(entry) = self.table.get_mut(id) else { return };
+        if is_lingering {
+            let view = entry.view.clone();
+            let message = "the Job was deleted, or is settled, and is still there: a finalizer, its pods, or another controller keeps it. \
+                           It does not count among the Jobs in flight any more";
+            warn!(job = %view.key, "a Job that is over does not go");
+            self.effects.cluster.tell(view, EventKind::Warning, "Lingering", message);
         }
     }
 
@@ -486,7 +559,14 @@ impl Tracker {
             Outcome::Settled(stage) => entry.progress.settle = stage.from(now),
             Outcome::Deleted(stage) => entry.progress.deletion = stage.from(now),
             Outcome::Noted(stage) => entry.progress.note = stage.from(now),
-            Outcome::Confirmed(shown) => entry.progress.confirmed(shown, now, effects::confirm_again(shown, now)),
+            Outcome::Amended(stage) => entry.progress.amend = stage.from(now),
+            Outcome::Confirmed(shown, found) => {
+                // The watch may never show what a GET has.
+                if let Some((view, object)) = found {
+                    entry.observe(*view, Some(object), &self.holds, self.clock);
+                }
+                entry.progress.confirmed(shown, now, effects::confirm_again(now));
+            }
             Outcome::ConfirmedSettled => {
                 entry.progress.reply = Stage::Done;
                 entry.progress.presence = Presence::Gone;
@@ -534,9 +614,12 @@ impl Tracker {
         Keep { clock: self.clock, now: self.clock.now(), reattach, memory }
     }
 
+    /// Jobs that are over and do not go take no place from others: somebody would have to look after each of them by hand first.
     fn count(&self) {
-        let jobs = self.table.len();
+        let lingering = self.table.lingering();
+        let jobs = self.table.len() - lingering;
         self.permits.set_tracked(jobs);
         self.metrics.in_flight.set(i64::try_from(jobs).unwrap_or(i64::MAX));
+        self.metrics.lingering.set(i64::try_from(lingering).unwrap_or(i64::MAX));
     }
 }

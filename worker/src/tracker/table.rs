@@ -9,8 +9,8 @@ use std::{
 use runjob_core::{
     diagnosis::Diagnosis,
     job::JobView,
-    ledger::{OwnedBy, Stamp},
-    lifecycle::{DELETION_PATIENCE, Decision, Effect, step},
+    ledger::{Entry as LedgerEntry, OwnedBy, Stamp},
+    lifecycle::{Decision, Effect, UID_IS_WRITTEN_AFTER, last_words_end, step},
     names::JobKey,
     pending::{Finding, Pending},
     progress::{CaptureAfterPanic, Moment, Panics, Presence, Progress, Stage, TokenState},
@@ -29,6 +29,7 @@ use super::{
     capture::Captured,
     effects::{Memory, Work, WorkKind},
     look::Looked,
+    next::Doubt,
 };
 use crate::{clock::Clock, cluster::Scope, heartbeat::Trust, metrics::Metrics, replies::Delivery};
 
@@ -42,6 +43,10 @@ const AFTER_PANIC: Duration = Duration::from_mins(1);
 /// A task that this process has never seen alive is not given up at once: if many are gone in that way, the brake on deletions is
 /// faster. The first beats of a worker that was started in the wrong place are told apart from bad luck by that.
 const UNPROVEN: Duration = Duration::from_secs(5);
+/// The TTL of a Job that was changed while its task waits is held back once more, that much later: what has changed it may do so again.
+const AFTER_CHANGED_TTL: Duration = Duration::from_secs(10);
+/// A Job that is over and has not gone after this time takes no place of `--max-in-flight` any more.
+const LINGERING: Duration = Duration::from_mins(2);
 /// What is to be done again sooner than that, an invocation waits for: nobody may come after it who does it.
 const SOON: Duration = Duration::from_secs(10);
 
@@ -76,8 +81,12 @@ pub(super) struct Entry {
     pub(super) captured: Arc<Captured>,
     /// The scope that it was last seen in, and the number of that scope's list.
     pub(super) seen: (Scope, u64),
-    /// Whether the Job was to be deleted while deletions were stopped.
-    pub(super) doubted: bool,
+    /// Whether it is doubted that its task is gone.
+    pub(super) doubt: Doubt,
+    /// Whether no watch has shown it yet: it was created, and a GET has shown it, or that it is gone.
+    pub(super) is_unseen: bool,
+    /// Since when nothing is left but that it goes.
+    over_since: Option<Moment>,
     /// When it is to be looked at again, if that is known.
     wake: Option<Moment>,
     /// Since when the watch has not shown it, if this worker does not act.
@@ -91,14 +100,23 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub(super) fn new(stamp: Arc<Stamp>, view: JobView, seen: (Scope, u64), longest_grace: Option<Duration>) -> Self {
+    pub(super) fn new(
+        stamp: Arc<Stamp>,
+        view: JobView,
+        seen: (Scope, u64),
+        longest_grace: Option<Duration>,
+        now: Moment,
+    ) -> Self {
+        let amend = if view.has_short_ttl() { Stage::Open } else { Stage::Again(Moment(now.0 + UID_IS_WRITTEN_AFTER)) };
         Self {
             stamp,
             view,
-            progress: Progress::default(),
+            progress: Progress { amend, ..Progress::default() },
             captured: Arc::default(),
             seen,
-            doubted: false,
+            doubt: Doubt::None,
+            is_unseen: false,
+            over_since: None,
             wake: None,
             missing_since: None,
             longest_grace,
@@ -118,13 +136,24 @@ impl Entry {
             self.job_ended.cancel();
         }
         self.missing_since = None;
+        if view.ttl != self.view.ttl && view.has_short_ttl() && self.progress.amend == Stage::Done {
+            // Somebody else has changed it since.
+            self.progress.amend = Stage::Again(Moment(clock.now().0 + AFTER_CHANGED_TTL));
+        }
+        // The same waiter may have more on its stamp by now.
+        if let LedgerEntry::Open(stamp) = &view.entry
+            && **stamp != *self.stamp
+            && stamp.waiter == self.stamp.waiter
+        {
+            self.stamp = Arc::new((**stamp).clone());
+        }
         self.progress.observe(&view, self.longest_grace, clock.now());
         self.view = view;
         self.object = object.and_then(|object| Some((object, holds.clone().try_acquire_owned().ok()?)));
     }
 
     pub(super) fn decide(&mut self, now: Moment) -> Decision {
-        if self.progress.deleting_since.is_some_and(|since| Moment(since.0 + DELETION_PATIENCE) <= now) {
+        if last_words_end(&self.progress).is_some_and(|end| end <= now) {
             // It is about to be reported as deleted: its logs have had their time.
             self.job_ended.cancel();
         }
@@ -137,10 +166,10 @@ impl Entry {
     }
 
     /// Notes that the effect has begun.
-    pub(super) fn begin(&mut self, effect: &Effect) {
+    pub(super) fn begin(&mut self, effect: &Effect, now: Moment) {
         match effect {
             Effect::Confirm => self.progress.presence = Presence::Confirming,
-            Effect::Capture(_) => self.progress.capture = Stage::Running,
+            Effect::Capture(_) => (self.progress.capture, self.progress.capture_begun) = (Stage::Running, now),
             Effect::Look => self.pending(Pending::looking),
             Effect::Snapshot(_) => self.pending(|pending| pending.snapped(Stage::Running)),
             Effect::Report(verdict) => {
@@ -150,6 +179,7 @@ impl Entry {
             Effect::Settle => self.progress.settle = Stage::Running,
             Effect::Delete => self.progress.deletion = Stage::Running,
             Effect::Note => self.progress.note = Stage::Running,
+            Effect::Amend => self.progress.amend = Stage::Running,
         }
     }
 
@@ -193,12 +223,16 @@ impl Entry {
             Effect::Report(verdict) => WorkKind::Report {
                 verdict: *verdict,
                 object: self.object.take().map(|(object, _)| object),
-                captured: self.captured.clone(),
+                captured: match self.progress.capture {
+                    Stage::Running => Arc::new(Captured::cut_short(self.stamp.options.logs.retrieve)),
+                    Stage::Open | Stage::Again(_) | Stage::Done => self.captured.clone(),
+                },
             },
             Effect::Settle => WorkKind::Settle,
             Effect::Delete => WorkKind::Delete,
             Effect::Note => WorkKind::Note { until: self.progress.kept_until },
             Effect::Confirm => WorkKind::Confirm,
+            Effect::Amend => WorkKind::Amend,
         };
         Work { view: self.view.clone(), stamp: self.stamp.clone(), kind }
     }
@@ -230,6 +264,15 @@ impl Entry {
         if self.is_of_key() {
             info!(job = %self.view.key, "the task is gone; its Job is kept for a while, for the next with its key");
         }
+    }
+
+    /// From when on it takes no place any more, if nothing is left to be done for it but that it goes.
+    pub(super) fn lingers(&mut self, now: Moment) -> Option<Moment> {
+        let Progress { token, reply, settle, deletion, .. } = &self.progress;
+        let is_answered = *token == TokenState::Gone || *reply == Stage::Done;
+        let is_over = is_answered && (self.view.deleting || *settle == Stage::Done || *deletion == Stage::Done);
+        self.over_since = is_over.then(|| self.over_since.unwrap_or(now));
+        self.over_since.map(|since| Moment(since.0 + LINGERING))
     }
 
     /// Whether the time is over for which another process has kept the Job.
@@ -291,6 +334,12 @@ impl Entry {
             || (*reply == Stage::Done && (is_over(settle) || is_over(deletion)))
     }
 
+    /// What decides for it has panicked. Says when it is to be asked again.
+    pub(super) fn deciding_panicked(&mut self, now: Moment) -> Moment {
+        self.progress.deciding_panicked();
+        Moment(now.0 + AFTER_PANIC)
+    }
+
     /// An effect has panicked.
     pub(super) fn panicked(&mut self, effect: &Effect, now: Moment) {
         if self.progress.panicked(effect, now, Moment(now.0 + AFTER_PANIC)) == CaptureAfterPanic::Lost {
@@ -305,6 +354,8 @@ pub(super) struct Table {
     /// In order: what is begun for many of them is begun in an order that can be told.
     entries: BTreeMap<JobId, Entry>,
     tokens: HashMap<TaskToken, JobId>,
+    /// Those that are over, and do not go.
+    lingering: BTreeSet<JobId>,
     /// One for each entry, at most.
     wakes: BTreeSet<(Moment, JobId)>,
 }
@@ -312,6 +363,16 @@ pub(super) struct Table {
 impl Table {
     pub(super) fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// How many are over, and do not go.
+    pub(super) fn lingering(&self) -> usize {
+        self.lingering.len()
+    }
+
+    /// Notes whether a Job is over and does not go, and says whether that is news.
+    pub(super) fn set_lingering(&mut self, id: &JobId, is_lingering: bool) -> bool {
+        if is_lingering { self.lingering.insert(id.clone()) } else { self.lingering.remove(id) }
     }
 
     pub(super) fn ids(&self) -> Vec<JobId> {
@@ -359,6 +420,7 @@ impl Table {
             self.tokens.remove(token);
         }
         self.unplan(id, entry.wake);
+        self.lingering.remove(id);
         Some(entry)
     }
 
@@ -417,7 +479,7 @@ mod tests {
         let metadata = json!({"namespace": "default", "name": "x", "uid": "u", "resourceVersion": "7", "annotations": annotations});
         let view = JobView::of(&json!({ "metadata": metadata })).unwrap();
         let stamp = Arc::new(stamp_of(&view).unwrap().clone());
-        (JobId::of(&view), Entry::new(stamp, view, (Scope::All, 0), None))
+        (JobId::of(&view), Entry::new(stamp, view, (Scope::All, 0), None, at(0)))
     }
 
     fn at(seconds: u64) -> Moment {

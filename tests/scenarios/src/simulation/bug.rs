@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{Method, Request, header};
-use runjob_core::{job::JobView, ledger, lifecycle::stamp_of};
+use runjob_core::{job::JobView, lifecycle::stamp_of, patch};
 use runjob_sandbox::memory::{Fate, Outbound, Traffic};
 use serde_json::{Value, json};
 
@@ -155,7 +155,7 @@ fn settling(answer: &Outbound<'_>) -> Option<Request<Bytes>> {
     let jobs = answer.kubernetes.list("jobs", None);
     let job = jobs.iter().find(|job| text(job, "/metadata/annotations/runjob~1task-token") == token)?;
     let view = JobView::of(job).ok()?;
-    let patch = ledger::settle(&view, stamp_of(&view)?, 0);
+    let patch = patch::settle(&view, stamp_of(&view)?, 0);
     let uri = format!("/apis/batch/v1/namespaces/{}/jobs/{}", view.key.namespace, view.key.name);
     let request = Request::builder().method(Method::PATCH).uri(uri);
     let request = request.header(header::CONTENT_TYPE, "application/json-patch+json");
