@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 use runjob_core::{
     job::JobView,
     ledger::{Entry, OwnedBy, Stamp},
-    lifecycle::{Effect, Extent, Verdict},
+    lifecycle::{Effect, Extent, UID_IS_WRITTEN_AFTER, Verdict},
     names::Group,
     patch,
     progress::{Confirmation, Moment, Stage},
@@ -294,43 +294,54 @@ impl Effects {
             // Another task has adopted it.
             Entry::Open(own) if own.waiter != stamp.waiter => Outcome::ConfirmedSettled,
             _ if found.group.as_deref() != Some(self.group.as_str()) => {
-                self.relabel(&found).await;
-                Outcome::Confirmed(Confirmation::Unlabelled, Some((found, object)))
+                let found = self.relabel(*found).await;
+                Outcome::Confirmed(Confirmation::Unlabelled, Some((Box::new(found), object)))
             }
             _ => Outcome::Confirmed(Confirmation::There, Some((found, object))),
         }
     }
 
-    /// Puts the label back on a Job that has lost it. Whether it stays there is another matter: admission may take it away again at once.
-    async fn relabel(&self, found: &JobView) {
+    /// Puts the label back on a Job that has lost it. Whether it stays there is another matter: admission may take it away again at once. Gives
+    /// the Job as it is then. Where that is not known it counts as labelled: a settling that removes a label which is not there is
+    /// refused, and the Job is read again.
+    async fn relabel(&self, found: JobView) -> JobView {
         warn!("the Job has lost its label; it is put back");
-        let patched = self.in_turn(self.cluster.patched(&found.key, &patch::relabel(found, &self.group))).await;
-        let is_labelled = |exchanged: &Exchanged| {
-            let view = JobView::of(&exchanged.answer.body);
-            view.is_ok_and(|view| view.group.as_deref() == Some(self.group.as_str()))
-        };
-        let (reason, message) = match patched {
-            Ok(exchanged) if is_labelled(&exchanged) => (
-                "LabelRestored",
-                "the label runjob/group was gone, and the Job with it from the watch: it is put back".to_owned(),
-            ),
-            Ok(_) => (
-                "LabelNotRestored",
-                "the label runjob/group is gone, and was taken away again as soon as it was put back, by a mutating admission webhook or \
-                 policy: the Job is looked at once a minute"
-                    .to_owned(),
-            ),
-            Err(WriteError::Changed) => return,
+        let patched = self.in_turn(self.cluster.patched(&found.key, &patch::relabel(&found, &self.group))).await;
+        let labelled = JobView { group: Some(self.group.as_str().to_owned()), ..found.clone() };
+        let (reason, message, now) = match patched {
+            Ok(exchanged) => match JobView::of(&exchanged.answer.body) {
+                Ok(now) if now.group == labelled.group => (
+                    "LabelRestored",
+                    "the label runjob/group was gone, and the Job with it from the watch: it is put back".to_owned(),
+                    now,
+                ),
+                Ok(now) => (
+                    "LabelNotRestored",
+                    "the label runjob/group is gone, and was taken away again as soon as it was put back, by a mutating admission webhook or \
+                     policy: the Job is looked at once a minute"
+                        .to_owned(),
+                    now,
+                ),
+                Err(_) => return labelled,
+            },
+            Err(WriteError::Changed) => return labelled,
             Err(error) => {
                 warn!(%error, "unable to put the label back");
-                ("LabelNotRestored", format!("the label runjob/group is gone, and cannot be put back: {error}"))
+                let message = format!("the label runjob/group is gone, and cannot be put back: {error}");
+                ("LabelNotRestored", message, labelled)
             }
         };
-        self.cluster.tell(found.clone(), EventKind::Warning, reason, &message);
+        self.cluster.tell(found, EventKind::Warning, reason, &message);
+        now
     }
 
     /// Adds to the stamp what only the server knew when it was written.
     async fn amend(&self, view: JobView, stamp: &Stamp) -> Later {
+        let is_proven = stamp.waiter.task().is_none_or(|(_, source)| self.clients.is_proven(source));
+        if !is_proven && !view.has_short_ttl() {
+            // This process may have been led to a wrong account, region or endpoint. It writes nothing that can wait.
+            return Later::After(UID_IS_WRITTEN_AFTER);
+        }
         let patched = self.in_turn(self.cluster.patched(&view.key, &patch::amend(&view, stamp))).await;
         let ttl = view.ttl.filter(|_| view.has_short_ttl());
         let reason = match (patched, ttl) {

@@ -93,6 +93,8 @@ struct Untouchable {
     seen: (Scope, u64),
     /// The Job itself, as long as it is to be told of.
     untold: Option<Box<JobView>>,
+    /// Whether its stamp names a task that another Job had before. It stays untouchable when that one is gone.
+    claims_anothers_task: bool,
 }
 
 impl Tracker {
@@ -329,6 +331,9 @@ impl Tracker {
             }
         } else {
             let stamp = match &view.entry {
+                LedgerEntry::Open(stamp) if self.claims_anothers_task(&id, stamp) => {
+                    return self.leave_alone(id, view, seen);
+                }
                 LedgerEntry::Open(stamp) if self.serves(&stamp.waiter) => Arc::new((**stamp).clone()),
                 LedgerEntry::Settled { .. } => return self.forget(&id),
                 _ => {
@@ -385,6 +390,14 @@ impl Tracker {
         }
     }
 
+    /// Whether a stamp names a task that another Job has, or had before. It was not written by a worker then: a task has one Job, and its name
+    /// is always the same. Whoever can read a token and write Jobs of another namespace could have a task answered otherwise.
+    fn claims_anothers_task(&self, id: &JobId, stamp: &Stamp) -> bool {
+        let known = stamp.waiter.task().and_then(|(token, _)| self.table.by_token(token));
+        let has_another_name = known.is_some_and(|known| !known.has_name_of(id));
+        has_another_name || self.untouchable.get(id).is_some_and(|untouchable| untouchable.claims_anothers_task)
+    }
+
     fn serves(&self, waiter: &Waiter) -> bool {
         waiter.task().is_none_or(|(_, source)| self.effects.clients.serve(source))
     }
@@ -411,13 +424,15 @@ impl Tracker {
             known.seen = seen;
             return;
         }
+        let claims_anothers_task =
+            matches!(&view.entry, LedgerEntry::Open(stamp) if self.claims_anothers_task(&id, stamp));
         let untold = if self.role().acts() {
             self.tell_untouchable(&view);
             None
         } else {
             Some(Box::new(view))
         };
-        self.untouchable.insert(id, Untouchable { seen, untold });
+        self.untouchable.insert(id, Untouchable { seen, untold, claims_anothers_task });
     }
 
     /// Whoever looks at such a Job should find out why nothing happens. An Event touches nothing of it.
@@ -426,6 +441,11 @@ impl Tracker {
             LedgerEntry::Unreadable(error) => {
                 self.metrics.unreadable_stamps.inc();
                 ("UnreadableStamp", format!("{error}: the Job is left alone, and its task is not answered"))
+            }
+            LedgerEntry::Open(stamp) if self.serves(&stamp.waiter) => {
+                self.metrics.copied_stamps.inc();
+                let message = "the task that is written on it has another Job: this one is left alone, and answers no task";
+                ("CopiedStamp", message.to_owned())
             }
             LedgerEntry::Open(stamp) => {
                 let Some((_, source)) = stamp.waiter.task() else { return };

@@ -71,6 +71,11 @@ impl JobId {
     pub(super) fn of(view: &JobView) -> Self {
         Self { key: view.key.clone(), uid: view.uid.clone() }
     }
+
+    /// Whether both live under the same name, one after the other.
+    pub(super) fn has_name_of(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
 }
 
 /// What is known of a watched Job, and what was done for it so far.

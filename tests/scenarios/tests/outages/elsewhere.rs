@@ -97,3 +97,21 @@ fn a_service_that_takes_every_task_for_gone_costs_few_jobs() {
         assert_eq!(answered + deleted, RUNNING);
     });
 }
+
+#[test]
+fn a_job_that_ends_while_deletions_are_stopped_is_answered_when_it_ends() {
+    play(async |play| {
+        let tasks = running(play, minutes(8)).await;
+        let body = "{\"__type\": \"TaskTimedOut\", \"message\": \"not now\"}".to_owned();
+        let gone = Effect::Answer { status: StatusCode::BAD_REQUEST, retry_after: None, body };
+        play.memory.sfn.faults().plan("SendTaskHeartbeat", gone, u32::MAX);
+        let _worker = play.worker("w", &FLAGS);
+        pass(minutes(5)).await;
+        play.memory.sfn.faults().clear();
+        pass(minutes(4)).await;
+        let deleted = play.sent("delete jobs", Duration::ZERO);
+        assert!(deleted <= BELIEVED, "{deleted} Jobs were deleted");
+        let answered = tasks.iter().filter(|task| matches!(task.outcome(), Some(TaskOutcome::Succeeded(_)))).count();
+        assert_eq!(answered + deleted, RUNNING);
+    });
+}

@@ -5,9 +5,13 @@
 mod beats;
 mod budgets;
 mod clusters;
+mod copies;
 mod elsewhere;
 mod forbidden;
 mod kubernetes;
+mod lingering;
 mod play;
+mod policies;
 mod replicas;
 mod step_functions;
+mod unseen;
