@@ -15,6 +15,7 @@ pub mod line;
 pub mod machines;
 mod patience;
 pub mod play;
+pub mod policy;
 pub mod process;
 pub mod report;
 mod rights;

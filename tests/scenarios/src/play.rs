@@ -140,6 +140,10 @@ async fn is_seen(sight: &Sight, stage: &mut Stage) -> anyhow::Result<bool> {
     Ok(match sight {
         Sight::JobSettled => jobs.iter().any(is_settled),
         Sight::JobWatched => jobs.iter().any(|job| job.pointer("/metadata/labels/runjob~1group").is_some()),
+        Sight::LeftAlone(name) => jobs.iter().any(|job| {
+            let is_open = job.pointer("/metadata/labels/runjob~1group").is_some();
+            job["metadata"]["name"] == *name && is_open && has_condition(job, "Complete")
+        }),
         Sight::NoJob => jobs.is_empty(),
         Sight::JobRuns => jobs.iter().any(runs),
         Sight::JobsRun(count) => jobs.iter().filter(|job| runs(job)).count() == *count,
@@ -152,6 +156,19 @@ async fn is_seen(sight: &Sight, stage: &mut Stage) -> anyhow::Result<bool> {
         Sight::Invocations(count) => stage.invocations.len() >= *count,
         Sight::TakenOver => stage.holder().await?.is_some_and(|holder| stage.workers.is_successor(&holder)),
     })
+}
+
+/// A Job as a restored backup or a clone has it: without what is the server's own.
+fn copied(mut job: Value, name: &str, script: &str) -> Value {
+    if let Some(metadata) = job.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.retain(|field, _| ["labels", "annotations"].contains(&field.as_str()));
+    }
+    job["metadata"]["name"] = json!(name);
+    job["status"] = json!({});
+    job["spec"]["selector"] = Value::Null;
+    job["spec"]["template"]["metadata"] = json!({});
+    job["spec"]["template"]["spec"]["containers"][0]["command"] = json!(["sh", "-c", script]);
+    job
 }
 
 fn runs(job: &Value) -> bool {
@@ -180,6 +197,11 @@ async fn perform_act(act: &Act, stage: &mut Stage, executions: &mut Executions) 
             executions.others.push_back(execute(&start, &name, stage).await?);
             Ok(())
         }
+        Act::CopyJob(name, script) => {
+            let job = stage.jobs().await?.pop().context("there is no Job to be copied")?;
+            stage.kube.create("batch/v1/jobs", &copied(job, name, script)).await.map(drop)
+        }
+        Act::Enact(policy) => stage.enact(*policy).await,
         Act::LabelNamespace(label, value) => {
             stage.kube.merge_namespace(&json!({"metadata": {"labels": {*label: value}}})).await
         }

@@ -25,6 +25,7 @@ use crate::{
     line::Line,
     patience::eventually,
     play::Run,
+    policy::Policy,
     process::{File, Signal, Surroundings},
     rights,
     scenario::{Clusters, Home, Rights, Scenario},
@@ -56,6 +57,8 @@ pub(crate) struct Stage {
     pub(crate) invocations: BTreeSet<String>,
     pub(crate) workers: Workers,
     function: Option<Deployment>,
+    /// The objects of the whole cluster that are there for this scenario, by path.
+    clusterwide: Vec<String>,
     sandbox: Services,
 }
 
@@ -156,6 +159,7 @@ impl Stage {
             invocations: BTreeSet::new(),
             workers: Workers::new(worker, surroundings, flags),
             function,
+            clusterwide: Vec::new(),
             sandbox: services,
         })
     }
@@ -174,6 +178,12 @@ impl Stage {
     /// A role of the stage's account.
     pub(crate) fn role(&self) -> String {
         role_of(self.activity.split(':').nth(4).unwrap_or_default())
+    }
+
+    /// Puts an admission policy into force for the scenario's namespace.
+    pub(crate) async fn enact(&mut self, policy: Policy) -> anyhow::Result<()> {
+        self.clusterwide = policy.enact(&self.kube, &self.namespace, self.patience).await?;
+        Ok(())
     }
 
     /// Who holds the workers' Lease, if somebody does.
@@ -232,6 +242,9 @@ impl Stage {
         let _ = std::fs::remove_dir_all(kubeconfigs(&self.scratch));
         if self.backend == Backend::Sandbox {
             return Ok(());
+        }
+        for path in &self.clusterwide {
+            self.kube.delete_at(path).await?;
         }
         rights::withdraw(&self.kube, &self.id).await?;
         if self.namespace == "default" {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::{jobs::JobRequest, process::Signal, scenario::Ending};
+use crate::{jobs::JobRequest, policy::Policy, process::Signal, scenario::Ending};
 
 /// Something to wait for, or to do, while the execution runs.
 #[derive(Debug, Clone)]
@@ -32,6 +32,8 @@ pub enum Sight {
     JobSettled,
     /// The Job has the label by which the worker watches it.
     JobWatched,
+    /// The Job of that name has ended, and is as its creator has made it.
+    LeftAlone(&'static str),
     /// There is no Job any more.
     NoJob,
     /// Admission knows the quota.
@@ -67,6 +69,10 @@ pub enum Act {
         /// The patch.
         patch: Value,
     },
+    /// Creates the Job once more, with everything that stands on it, under another name. Its container runs that script.
+    CopyJob(&'static str, &'static str),
+    /// Puts an admission policy into force.
+    Enact(Policy),
     /// Puts a label on the namespace.
     LabelNamespace(&'static str, &'static str),
     /// Evicts the Job's pod by the API, as `kubectl drain` does.

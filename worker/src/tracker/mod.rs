@@ -444,7 +444,8 @@ impl Tracker {
             }
             LedgerEntry::Open(stamp) if self.serves(&stamp.waiter) => {
                 self.metrics.copied_stamps.inc();
-                let message = "the task that is written on it has another Job: this one is left alone, and answers no task";
+                let message =
+                    "the task that is written on it has another Job: this one is left alone, and answers no task";
                 ("CopiedStamp", message.to_owned())
             }
             LedgerEntry::Open(stamp) => {

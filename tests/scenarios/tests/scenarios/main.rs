@@ -14,6 +14,7 @@ mod logs;
 mod replicas;
 mod requests;
 mod results;
+mod stamps;
 mod stuck;
 mod trouble;
 mod workflows;
@@ -90,6 +91,7 @@ async fn main() -> ExitCode {
         clusters::scenarios(),
         gone::scenarios(),
         keys::scenarios(),
+        stamps::scenarios(),
         replicas::scenarios(),
         trouble::scenarios(),
         functions::scenarios(),
