@@ -168,12 +168,7 @@ impl Tracker {
         tokio::select! {
             biased;
             Ok(()) = self.mandate.role.changed() => self.role_changed(),
-            Some(Ok(done)) = self.running.join_next() => {
-                let id = done.id.clone();
-                if catch_unwind(AssertUnwindSafe(|| self.done(done))).is_err() {
-                    self.panicked(&id);
-                }
-            }
+            Some(Ok(done)) = self.running.join_next() => self.done(done),
             Some(Lost { token, trust }) = lost.recv() => {
                 if let Some(id) = self.table.by_token(&token) {
                     let keep = self.keep();
@@ -184,9 +179,7 @@ impl Tracker {
             // Not before nothing else is there to be taken in.
             () = async { pulse.rests(idle); tokio::time::sleep_until(wake).await } => {
                 for id in self.table.due(self.clock.now()) {
-                    if catch_unwind(AssertUnwindSafe(|| self.step(&id))).is_err() {
-                        self.panicked(&id);
-                    }
+                    self.step(&id);
                 }
             }
         }
@@ -258,7 +251,7 @@ impl Tracker {
             Watched::Applied(scope, job) => match &job.view {
                 Ok(view) => {
                     let view = view.clone();
-                    self.guarded(&view, |tracker| tracker.applied(&scope, view.clone(), job.object));
+                    self.take_in(&view, |tracker| tracker.applied(&scope, view.clone(), job.object));
                 }
                 Err(error) => error!(%error, "the watch brought something that is no Job"),
             },
@@ -271,7 +264,7 @@ impl Tracker {
             }
             Watched::Unseen(scope, job) => {
                 if let Ok(view) = job.view {
-                    self.guarded(&view.clone(), |tracker| tracker.unseen(&scope, view));
+                    self.take_in(&view.clone(), |tracker| tracker.unseen(&scope, view));
                 }
             }
             Watched::Listed(scope) => {
@@ -286,25 +279,33 @@ impl Tracker {
         }
     }
 
-    /// Takes in what a watch has brought of a Job. A panic there skips what it brought: it would end replica after replica otherwise, since
-    /// the Job is there for each of them.
-    fn guarded(&mut self, view: &JobView, take_in: impl FnOnce(&mut Self)) {
-        if catch_unwind(AssertUnwindSafe(|| take_in(self))).is_err() {
-            self.panicked(&JobId::of(view));
+    /// Takes in what a watch has brought of a Job. What panics there is skipped, and told of.
+    fn take_in(&mut self, view: &JobView, take_in: impl FnOnce(&mut Self)) {
+        if !self.guarded(&JobId::of(view), take_in) {
             let message = "runjob has a defect that this Job brings to light: what the watch brings of it is skipped";
             self.effects.cluster.tell(view.clone(), EventKind::Warning, "Skipped", message);
         }
     }
 
-    /// What decides for a Job has panicked. It is asked again later, and then answered that it cannot be followed.
-    fn panicked(&mut self, id: &JobId) {
+    /// Does something that concerns one Job. A panic there costs nothing but that: it would end replica after replica otherwise, since the Job is
+    /// there for each of them. What decides for the Job is asked again later; if it panics again and again, the Job is left alone.
+    fn guarded(&mut self, id: &JobId, act: impl FnOnce(&mut Self)) -> bool {
+        if catch_unwind(AssertUnwindSafe(|| act(self))).is_ok() {
+            return true;
+        }
         error!(job = ?id, "what decides for a Job panicked; the others go on");
         self.metrics.panics.inc();
         let now = self.clock.now();
         if let Some(entry) = self.table.get_mut(id) {
             let again = entry.deciding_panicked(now);
+            let left_alone = (entry.progress.panics == Panics::TooMany).then(|| entry.stamp.clone());
             self.table.wake_at(id, again);
+            if let Some(stamp) = left_alone {
+                // Nobody here answers the task any more: without heartbeats its state can find that out.
+                self.stop_beats(&stamp);
+            }
         }
+        false
     }
 
     fn miss(&mut self, id: &JobId) {
@@ -476,14 +477,20 @@ impl Tracker {
     }
 
     fn update(&mut self, id: &JobId, change: impl FnOnce(&mut Entry)) {
-        if let Some(entry) = self.table.get_mut(id) {
-            change(entry);
-            self.step(id);
-        }
+        self.guarded(id, |tracker| {
+            if let Some(entry) = tracker.table.get_mut(id) {
+                change(entry);
+                tracker.advance(id);
+            }
+        });
+    }
+
+    fn step(&mut self, id: &JobId) {
+        self.guarded(id, |tracker| tracker.advance(id));
     }
 
     /// Asks what comes next for a Job until it is to rest: that is the only way out but for a Job that is forgotten.
-    fn step(&mut self, id: &JobId) {
+    fn advance(&mut self, id: &JobId) {
         loop {
             let conditions = self.conditions();
             let Some(entry) = self.table.get_mut(id) else { return };
@@ -556,6 +563,11 @@ impl Tracker {
     }
 
     fn done(&mut self, done: Done) {
+        let id = done.id.clone();
+        self.guarded(&id, |tracker| tracker.has_done(done));
+    }
+
+    fn has_done(&mut self, done: Done) {
         let Done { id, stamp, outcome } = done;
         let (now, keep) = (self.clock.now(), self.keep());
         // What was done for a task is no progress of the one that has taken its Job over since.
@@ -644,3 +656,6 @@ impl Tracker {
         self.metrics.lingering.set(i64::try_from(lingering).unwrap_or(i64::MAX));
     }
 }
+
+#[cfg(test)]
+mod tests;
