@@ -20,6 +20,12 @@ fn plain() -> Vec<Story> {
                 stage.run(&a_job("x", "echo begun; sleep 5; echo done"), Expected::succeeds());
             })
         }),
+        // Its UID is written on it.
+        Story::new("a Job that runs for more than a minute", |stage| {
+            Box::pin(async move {
+                stage.run(&a_job("x", "echo begun; sleep 80; echo done"), Expected::succeeds());
+            })
+        }),
         Story::new("failure", |stage| {
             Box::pin(async move {
                 stage.run(&a_job("x", "echo begun; sleep 5; exit 3"), Expected::fails("Job.BackoffLimitExceeded"));
