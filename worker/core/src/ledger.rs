@@ -91,6 +91,10 @@ pub struct Options {
     pub on_stuck: OnStuck,
     /// Whether the request had an `IdempotencyKey`.
     pub owned_by: OwnedBy,
+    /// The names of the containers that the request asks for: a policy may put others into the Job's template. Absent from stamps of
+    /// earlier versions.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub containers: Vec<String>,
 }
 
 /// What the owner of a Job is a hash of.
