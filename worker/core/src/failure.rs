@@ -131,14 +131,14 @@ explained! {
         /// The last pod had to make room for one of a higher priority.
         Preempted => "Preempted", Helps,
             "run the Job again, or give it a PriorityClass; let spec.podFailurePolicy ignore DisruptionTarget";
+        /// The node of the last pod is gone, does not answer, or has lost a container.
+        NodeLost => "NodeLost", Helps, "run the Job again; look at the node";
         /// The last pod's node did not admit it, for a reason of the node: no room left (`OutOf…`), a device, port, label or taint. No program ran.
         PodRejected => "PodRejected", Helps,
             "run the Job again; if it is bound to a node (nodeName), or asks for more than any node has, change that";
         /// The last pod's node did not admit it, since it does not support something that the pod asks for (a sysctl, an operating system, a feature). No program ran.
         PodUnsupported => "PodUnsupported", Pointless,
             "change what the message names in the pod template, or have it run on nodes that support it";
-        /// The node of the last pod is gone, does not answer, or has lost a container.
-        NodeLost => "NodeLost", Helps, "run the Job again; look at the node";
         /// Stuck: an image could not be pulled.
         ImagePullFailed => "ImagePullFailed", Depends,
             "check the image's name and tag, that the registry can be reached from the node, and the pod's imagePullSecrets";

@@ -11,7 +11,7 @@
 //! | annotation | `runjob/lease-until` | form `lambda`: how long it, or the next attempt, may be expected to care for the Job |
 //! | annotation | `runjob/owner` | a hash of the token, the invocation or the `IdempotencyKey`: whose Job this is |
 //! | annotation | `runjob/spec-hash` | a hash of the Job as the user gave it |
-//! | annotation | `runjob/options` | JSON: log options and policies |
+//! | annotation | `runjob/options` | JSON: log options, policies, the names of the request's containers |
 //! | annotation | `runjob/ttl` | the user's `ttlSecondsAfterFinished`, held back until the task is answered |
 //! | annotation | `runjob/kept-until` | nobody waits for the Job any more, and a sweep keeps it until then |
 //! | annotation | `runjob/settled` | `true` once the task is answered; then only `v`, `owner` and `spec-hash` stay beside it |
@@ -71,7 +71,7 @@ pub struct Stamp {
     pub owner: OwnerKey,
     /// What was asked for.
     pub spec_hash: SpecHash,
-    /// Log options and policies.
+    /// Log options, policies, containers.
     pub options: Options,
     /// The user's `ttlSecondsAfterFinished`.
     pub ttl: Option<u64>,
