@@ -7,22 +7,24 @@
 use std::time::Duration;
 
 use super::{
-    Diagnosis, ends,
+    Diagnosis, MAX_MESSAGE, ends,
     stuck::{Course, DEPLOYMENT, Symptom},
 };
 use crate::{
+    budget::shortened,
+    event::EventView,
     failure::JobError,
     pod::{ContainerState, ContainerView, PodView, Role},
 };
 
 /// A sidecar may wait for something that is deployed later. The kubelet waits for five minutes at most between two starts: this
 /// outlasts the next one even then.
-const SIDECAR: Duration = Duration::from_mins(10);
+pub(super) const SIDECAR: Duration = Duration::from_mins(10);
 /// A container that was restarted so often has been tried for five minutes, with pauses of 10, 20, 40, 80 and 160 s.
 const MANY: u64 = 5;
 
-/// A container of the pod that is restarted without an end.
-pub(super) fn symptom(pod: &PodView) -> Option<Symptom> {
+/// A container of the pod that is restarted without an end. `about`: the Events of the pod, as far as they are known.
+pub(super) fn symptom(pod: &PodView, about: &[&EventView]) -> Option<Symptom> {
     if !pod.never_restarts {
         return None;
     }
@@ -32,9 +34,11 @@ pub(super) fn symptom(pod: &PodView) -> Option<Symptom> {
         "{what} {} of pod {} does not get well, was restarted {} times so far, and no limit of the Job counts that",
         container.name, pod.name, container.restarts
     );
-    match ends::end(container) {
-        Some(end) => summary.push_str(&format!(": it ended with exit code {} ({})", end.exit_code, end.reason)),
-        None => summary.push_str(": its startup probe has not passed"),
+    let probe = about.iter().rev().find(|event| event.message.starts_with("Startup probe failed"));
+    match (probe, ends::end(container)) {
+        (Some(probe), _) => summary.push_str(&format!(": {}", shortened(probe.message.trim_end(), MAX_MESSAGE))),
+        (None, Some(end)) => summary.push_str(&format!(": it ended with exit code {} ({})", end.exit_code, end.reason)),
+        (None, None) => {}
     }
     let diagnosis = Diagnosis::new(JobError::CrashLoop, summary);
     Some(match container.role {
@@ -114,7 +118,7 @@ mod tests {
     #[test]
     fn a_sidecar_is_unwell_while_it_waits_for_its_next_start_and_while_its_probe_fails_alike() {
         let seen =
-            [backing_off(), starting(3)].map(|sidecar| symptom(&pod("Never", &sidecar, &initializing())).unwrap());
+            [backing_off(), starting(3)].map(|sidecar| symptom(&pod("Never", &sidecar, &initializing()), &[]).unwrap());
         let as_the_clock_sees_it = seen.each_ref().map(|one| (one.diagnosis.code, one.course, one.grace));
         assert_eq!(as_the_clock_sees_it[0], as_the_clock_sees_it[1]);
         assert_eq!(as_the_clock_sees_it[0], (JobError::CrashLoop, Course::Fail, SIDECAR));
@@ -123,36 +127,36 @@ mod tests {
 
     #[test]
     fn a_sidecar_has_the_time_that_its_probe_allows_and_one_that_has_recovered_is_well() {
-        assert_eq!(symptom(&pod("Never", &starting(0), &initializing())), None);
+        assert_eq!(symptom(&pod("Never", &starting(0), &initializing()), &[]), None);
         let recovered = json!({"state": {"running": {}}, "started": true, "restartCount": 7,
                                "lastState": {"terminated": {"exitCode": 1}}});
-        assert_eq!(symptom(&pod("Never", &recovered, &initializing())), None);
+        assert_eq!(symptom(&pod("Never", &recovered, &initializing()), &[]), None);
     }
 
     #[test]
     fn work_beside_a_sidecar_that_crashes_is_not_ended() {
-        assert_eq!(symptom(&pod("Never", &backing_off(), &running())).unwrap().course, Course::Tell);
+        assert_eq!(symptom(&pod("Never", &backing_off(), &running()), &[]).unwrap().course, Course::Tell);
     }
 
     #[test]
     fn what_the_jobs_own_limit_counts_is_left_to_it() {
-        assert_eq!(symptom(&pod("OnFailure", &backing_off(), &initializing())), None);
+        assert_eq!(symptom(&pod("OnFailure", &backing_off(), &initializing()), &[]), None);
     }
 
     #[test]
     fn a_sidecar_ends_with_the_others() {
         let ended = json!({"state": {"terminated": {"exitCode": 143, "reason": "Error"}}});
         let done = json!({"state": {"terminated": {"exitCode": 0, "reason": "Completed"}}});
-        assert_eq!(symptom(&pod("Never", &ended, &done)), None);
+        assert_eq!(symptom(&pod("Never", &ended, &done), &[]), None);
     }
 
     #[test]
     fn a_container_that_its_own_rule_restarts_for_ever_is_told_of() {
         let healthy = json!({"state": {"running": {}}, "started": true});
         let mut main = backing_off();
-        assert_eq!(symptom(&pod("Never", &healthy, &main)), None);
+        assert_eq!(symptom(&pod("Never", &healthy, &main), &[]), None);
         main["restartCount"] = json!(MANY);
-        let found = symptom(&pod("Never", &healthy, &main)).unwrap();
+        let found = symptom(&pod("Never", &healthy, &main), &[]).unwrap();
         assert_eq!((found.diagnosis.code, found.course), (JobError::CrashLoop, Course::Tell));
         assert!(found.diagnosis.summary.contains("container main"), "{}", found.diagnosis.summary);
     }

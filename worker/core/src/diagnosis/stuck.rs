@@ -61,7 +61,8 @@ pub enum Course {
 /// The objects whose Events are needed to say what is wrong: their UIDs. Most pods say it themselves; of one that is restarted, an
 /// Event has the words of its probe.
 pub fn in_need_of_events(job: &JobView, pods: &[PodView]) -> Vec<String> {
-    let silent = candidates(pods).into_iter().filter(|pod| is_silent(job, pod) || restarts::symptom(pod).is_some());
+    let silent =
+        candidates(pods).into_iter().filter(|pod| is_silent(job, pod) || restarts::symptom(pod, &[]).is_some());
     let mut wanted: Vec<String> = silent.take(MAX_PODS).map(|pod| pod.uid.clone()).collect();
     if candidates(pods).is_empty() {
         wanted.push(job.uid.clone());
@@ -112,7 +113,7 @@ fn of_pod(job: &JobView, pod: &PodView, events: &[EventView]) -> Option<Symptom>
         // Work is being done beside it, and would be lost.
         .map(|symptom| if is_working(pod) { Symptom { course: Course::Tell, ..symptom } } else { symptom });
     of_containers
-        .or_else(|| restarts::symptom(pod))
+        .or_else(|| restarts::symptom(pod, &about))
         .or_else(|| not_mounted(pod, &about))
         .or_else(|| only_others_run(job, pod))
 }
@@ -323,4 +324,39 @@ fn refused_pods(job: &JobView, pods: &[PodView], events: &[EventView]) -> Option
 
 fn fails(code: JobError, summary: String, grace: Duration) -> Symptom {
     Symptom { diagnosis: Diagnosis::new(code, summary), grace, course: Course::Fail }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_graces_are_as_documented() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/contract.md");
+        let contract = std::fs::read_to_string(file).unwrap();
+        let documented = [
+            ("the image's name cannot be one", HOPELESS),
+            ("an image that the registry says no to", DEPLOYMENT),
+            ("a registry that cannot be reached", INFRASTRUCTURE),
+            ("a ConfigMap, a Secret or a key is missing", DEPLOYMENT),
+            ("a container cannot be made or started", DEPLOYMENT),
+            ("a volume that cannot be mounted", INFRASTRUCTURE),
+            ("no node is fit", NEW_NODE),
+            ("the node does not answer", LOST_NODE),
+            ("a native sidecar crashes", restarts::SIDECAR),
+            ("an injected one runs on", DEPLOYMENT),
+            ("one of several containers of the request has ended", INFRASTRUCTURE),
+            ("a container was restarted five times", DEPLOYMENT),
+            ("a container waits for a reason that is not known", INFRASTRUCTURE),
+            ("a quota is used up", QUOTA),
+        ];
+        for (what, grace) in documented {
+            let row = contract.lines().find(|line| line.starts_with("| ") && line.contains(what)).unwrap();
+            let grace = match grace.as_secs() {
+                seconds if seconds < 60 => format!("{seconds} seconds"),
+                seconds => format!("{} minutes", seconds / 60),
+            };
+            assert!(row.contains(&grace), "{grace} is not in {row}");
+        }
+    }
 }

@@ -158,7 +158,7 @@ const DIAGNOSES: &[(&str, JobError, &[&str])] = &[
     ("shell-does-not-find-command", JobError::BackoffLimitExceeded, &["exit code 127"]),
     ("shell-may-not-execute", JobError::BackoffLimitExceeded, &["exit code 126"]),
     ("sidecar-crashes", JobError::CrashLoop, &["native sidecar proxy", "exit code 1"]),
-    ("sidecar-never-starts", JobError::CrashLoop, &["native sidecar proxy", "restarted 2 times"]),
+    ("sidecar-never-starts", JobError::CrashLoop, &["native sidecar proxy", "Startup probe failed"]),
     ("sidecar-running", JobError::SidecarRunning, &["main", "proxy runs on"]),
     ("sidecar-running-after-failure", JobError::SidecarRunning, &["main", "proxy runs on"]),
     ("sigkill-by-itself", JobError::BackoffLimitExceeded, &["exit code 137 (SIGKILL)"]),
