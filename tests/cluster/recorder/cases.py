@@ -10,7 +10,7 @@ from collections.abc import Callable
 from recorder import acts
 from recorder.sights import (
     both, event, exists, fails, has_pod, is_between_retries, is_complete, is_looked_at, is_ready, is_suspended, is_taken_away,
-    is_unschedulable, lacks_config, node_is_lost, proxy_runs_on, runs, waits_for,
+    is_unschedulable, lacks_config, node_is_lost, proxy_runs_on, runs, runs_again, waits_for,
 )
 
 
@@ -203,6 +203,12 @@ case("scheduler-missing", job(pod={"schedulerName": "another"}), has_pod)
 case("node-tainted", job(), is_unschedulable, prepare=acts.taint, alone=True)
 case("node-cordoned", job(), is_unschedulable, prepare=acts.cordon, alone=True)
 
+# ---- the node does not admit it ----
+
+case("rejected-for-cpu", job(pod={"nodeName": "localhost"}, **wants(cpu="4k")), fails)
+sysctl = {"securityContext": {"sysctls": [{"name": "kernel.msgmax", "value": "65536"}]}}
+case("rejected-for-sysctl", job(pod=sysctl), fails)
+
 # ---- the node is lost ----
 
 states = ("unreachable", "not-ready")
@@ -221,6 +227,17 @@ case("sidecar-running-after-failure", job("exit 3", container("proxy", "sleep 60
 native = {"initContainers": [container("proxy", "trap 'exit 0' TERM; sleep 600 & wait", restartPolicy="Always")]}
 case("native-sidecar-running", job(pod=native), is_ready)
 case("native-sidecar-ended", job("true", pod=native), is_complete)
+
+
+def sidecar(script, **probe):
+    """A native one, and what its startup probe is."""
+    return {"initContainers": [container("proxy", script, restartPolicy="Always", startupProbe=probe)]}
+
+
+# It is gone before its probe is asked: otherwise the kubelet might see it run, and start the others.
+case("sidecar-crashes", job(pod=sidecar("exit 1", exec={"command": ["true"]}, initialDelaySeconds=30)), looping)
+never = {"exec": {"command": ["false"]}, "periodSeconds": 2, "failureThreshold": 2}
+case("sidecar-never-starts", job(pod=sidecar("trap 'exit 0' TERM; sleep 600 & wait", **never)), runs_again)
 
 # ---- nothing is wrong ----
 

@@ -61,6 +61,11 @@ def runs(seen):
     return any("running" in status["state"] for status in statuses(seen))
 
 
+def runs_again(seen):
+    """A container that was restarted."""
+    return any("running" in status["state"] and status["restartCount"] for status in statuses(seen))
+
+
 def waits_for(reason):
     def container_waits(seen):
         return any(status["state"].get("waiting", {}).get("reason") == reason for status in statuses(seen))

@@ -109,8 +109,8 @@ explained! {
     /// The names of a Job's own failures, and the codes of diagnoses.
     pub enum JobError {
         /// More pods failed than `spec.backoffLimit` allows.
-        BackoffLimitExceeded => "BackoffLimitExceeded", Depends, "the program failed: look at its exit code and logs";
-        /// `spec.activeDeadlineSeconds` ran out.
+        BackoffLimitExceeded => "BackoffLimitExceeded", Depends, "look at the exit code and the logs of the last pod";
+        /// `spec.activeDeadlineSeconds` ran out, of the Job or of its last pod.
         DeadlineExceeded => "DeadlineExceeded", Depends,
             "the Job ran longer than spec.activeDeadlineSeconds: raise it, or make the program faster";
         /// A rule of `spec.podFailurePolicy` ended it: the condition's message names the rule.
@@ -120,16 +120,25 @@ explained! {
             "more indexes failed than spec.maxFailedIndexes allows: look at the logs of their pods";
         /// Some indexes failed: `status.failedIndexes` names them.
         FailedIndexes => "FailedIndexes", Depends, "some indexes failed: look at the logs of their pods";
-        /// A container was killed for want of memory.
+        /// A container was killed for want of memory: its own or its pod's limit, or else its node had no more (a retry may help).
         OutOfMemory => "OutOfMemory", Pointless, "raise resources.limits.memory of the container, or make the program use less";
+        /// The last pod was evicted by its kubelet since it used more ephemeral storage than its own limits allow.
+        OutOfStorage => "OutOfStorage", Pointless,
+            "raise the limit that the message names (ephemeral-storage, sizeLimit of an emptyDir), or make the program write less";
         /// The last pod was evicted: by the Eviction API (a drained node), or by its kubelet for want of a resource of the node.
         Evicted => "Evicted", Helps,
             "run the Job again; let spec.podFailurePolicy ignore DisruptionTarget, so that evictions do not count as failures";
         /// The last pod had to make room for one of a higher priority.
         Preempted => "Preempted", Helps,
             "run the Job again, or give it a PriorityClass; let spec.podFailurePolicy ignore DisruptionTarget";
-        /// The node of the last pod is gone, or does not answer.
+        /// The node of the last pod is gone, does not answer, or has lost a container.
         NodeLost => "NodeLost", Helps, "run the Job again; look at the node";
+        /// The last pod's node did not admit it, for a reason of the node: no room left (`OutOf…`), a device, port, label or taint. No program ran.
+        PodRejected => "PodRejected", Helps,
+            "run the Job again; if it is bound to a node (nodeName), or asks for more than any node has, change that";
+        /// The last pod's node did not admit it, since it does not support something that the pod asks for (a sysctl, an operating system, a feature). No program ran.
+        PodUnsupported => "PodUnsupported", Pointless,
+            "change what the message names in the pod template, or have it run on nodes that support it";
         /// Stuck: an image could not be pulled.
         ImagePullFailed => "ImagePullFailed", Depends,
             "check the image's name and tag, that the registry can be reached from the node, and the pod's imagePullSecrets";
@@ -139,8 +148,11 @@ explained! {
         ConfigMissing => "ConfigMissing", Pointless, "create the ConfigMap or Secret in the Job's namespace, or mark the reference as optional";
         /// Stuck: a volume could not be attached or mounted.
         VolumeNotMounted => "VolumeNotMounted", Depends, "look at the volume, its claim and its driver";
-        /// Stuck: a container could not be made or started on its node.
+        /// A container could not be made or started on its node: the last pod failed by that, or is stuck. No program ran in it.
         ContainerNotStarted => "ContainerNotStarted", Depends, "look at the container's command, and at the node";
+        /// Stuck: a container is restarted again and again, and no limit of the Job counts that: a native sidecar with `restartPolicy: Never`, for example.
+        CrashLoop => "CrashLoop", Depends,
+            "look at the container's logs, exit code and startup probe; activeDeadlineSeconds of the Job would end it, too";
         /// Stuck: the API server refuses the Job's pods (service account, quota, Pod Security, webhook).
         NoPods => "NoPods", Depends, "the message is the API server's: what it refuses has to be allowed, or the pod template changed";
         /// Stuck: no node is fit for the pod.
@@ -157,9 +169,10 @@ explained! {
 }
 
 impl JobError {
-    /// The name for the reason that the Job's `Failed` condition gives.
+    /// The name for the reason that the Job's `Failed` condition gives. It may have a suffix: `PodFailurePolicy_<rule>`
+    /// (feature gate `PodFailurePolicyName`).
     pub fn of_condition(reason: &str) -> Self {
-        match reason {
+        match reason_parts(reason).0 {
             "BackoffLimitExceeded" => Self::BackoffLimitExceeded,
             "DeadlineExceeded" => Self::DeadlineExceeded,
             "PodFailurePolicy" => Self::PodFailurePolicy,
@@ -183,6 +196,11 @@ impl JobError {
     pub fn is_retryable(self) -> bool {
         self.entry().is_some_and(|(_, explanation)| explanation.retry == Retry::Helps)
     }
+}
+
+/// The head of a reason of Kubernetes, and its suffix: `PodFailurePolicy` and `<rule>` of `PodFailurePolicy_<rule>`.
+pub(crate) fn reason_parts(reason: &str) -> (&str, Option<&str>) {
+    reason.split_once('_').map_or((reason, None), |(head, suffix)| (head, Some(suffix)))
 }
 
 impl fmt::Display for ErrorName {

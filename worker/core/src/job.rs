@@ -42,7 +42,7 @@ pub struct JobView {
     pub ended_pods: u64,
     /// Whether its pods keep it going.
     pub readiness: Readiness,
-    /// The names of its own containers. Its pods may have more: admission can inject some.
+    /// The names of the containers of its template. Empty if its stamp has those of the request, which count.
     pub containers: Vec<String>,
 }
 
@@ -154,6 +154,9 @@ impl JobView {
         let labels = metadata.get("labels").filter(|labels| !labels.is_null());
         let status = job.get("status");
         let count = |field: &str| status.and_then(|s| s.get(field)).and_then(Value::as_u64).unwrap_or_default();
+        let entry = ledger::read(metadata);
+        let known = matches!(&entry, Entry::Open(stamp) if !stamp.options.containers.is_empty());
+        let template = job.pointer("/spec/template/spec").filter(|_| !known);
         Ok(Self {
             key: JobKey { namespace: text("namespace")?, name: text("name")? },
             uid: text("uid")?,
@@ -161,7 +164,7 @@ impl JobView {
             phase: Phase::of(status),
             finished: finished(status),
             deleting: metadata.get("deletionTimestamp").is_some_and(|time| !time.is_null()),
-            entry: ledger::read(metadata),
+            entry,
             group: labels.and_then(|labels| labels.get(GROUP)?.as_str()).map(ToOwned::to_owned),
             labels_absent: labels.is_none(),
             going: ledger::going(metadata),
@@ -169,13 +172,25 @@ impl JobView {
             ttl: job.pointer("/spec/ttlSecondsAfterFinished").and_then(Value::as_u64),
             ended_pods: count("succeeded") + count("failed"),
             readiness: Readiness::of(job),
-            containers: names(job.pointer("/spec/template/spec/containers")),
+            containers: container_names(template),
         })
+    }
+
+    /// Whether the request asked for a container of its pods. Admission can put others into the Job's template, and into the pods: only
+    /// the stamp says which were in the request. The template is asked where the stamp is one of an earlier version.
+    pub fn asks_for(&self, container: &str) -> bool {
+        let own = match &self.entry {
+            Entry::Open(stamp) if !stamp.options.containers.is_empty() => &stamp.options.containers,
+            _ => &self.containers,
+        };
+        own.iter().any(|own| own == container)
     }
 }
 
-fn names(list: Option<&Value>) -> Vec<String> {
-    let names = list.and_then(Value::as_array).into_iter().flatten().filter_map(|item| item.get("name")?.as_str());
+/// The names of the containers of a pod's spec, init containers too: of one pod, none occurs twice.
+pub(crate) fn container_names(pod: Option<&Value>) -> Vec<String> {
+    let list = |name: &str| pod.and_then(|pod| pod.get(name)?.as_array()).into_iter().flatten();
+    let names = list("initContainers").chain(list("containers")).filter_map(|item| item.get("name")?.as_str());
     names.map(ToOwned::to_owned).collect()
 }
 

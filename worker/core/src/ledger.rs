@@ -13,7 +13,7 @@
 //! | annotation | `runjob/uid` | its UID, written once the Job has run for a while: only the answer to the create knows it |
 //! | annotation | `runjob/owner` | a hash of the token, the invocation or the `IdempotencyKey`: whose Job this is |
 //! | annotation | `runjob/spec-hash` | a hash of the Job as the user gave it |
-//! | annotation | `runjob/options` | JSON: log options and policies |
+//! | annotation | `runjob/options` | JSON: log options, policies, the names of the request's containers |
 //! | annotation | `runjob/ttl` | the user's `ttlSecondsAfterFinished`, held back until the task is answered |
 //! | annotation | `runjob/kept-until` | nobody waits for the Job any more, and a sweep keeps it until then |
 //! | annotation | `runjob/settled` | `true` once the task is answered; then only `v`, `owner` and `spec-hash` stay beside it |
@@ -81,7 +81,7 @@ pub struct Stamp {
     pub owner: OwnerKey,
     /// What was asked for.
     pub spec_hash: SpecHash,
-    /// Log options and policies.
+    /// Log options, policies, containers.
     pub options: Options,
     /// The user's `ttlSecondsAfterFinished`.
     pub ttl: Option<u64>,
@@ -101,6 +101,10 @@ pub struct Options {
     pub on_stuck: OnStuck,
     /// Whether the request had an `IdempotencyKey`.
     pub owned_by: OwnedBy,
+    /// The names of the containers that the request asks for: a policy may put others into the Job's template. Absent from stamps of
+    /// earlier versions.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub containers: Vec<String>,
 }
 
 /// What the owner of a Job is a hash of.

@@ -39,6 +39,7 @@ pub mod pod;
 pub mod progress;
 pub mod refusal;
 pub mod request;
+pub mod restart;
 pub mod service_account;
 pub mod tempo;
 pub mod token;

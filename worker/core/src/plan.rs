@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{
     arn::Source,
-    job::JobView,
+    job::{JobView, container_names},
     ledger::{self, Entry, Options, OwnedBy, Stamp},
     lifecycle::outlives_its_task,
     manifest::metadata_mut,
@@ -89,6 +89,7 @@ impl Plan {
                 on_task_gone: run.on_task_gone,
                 on_stuck: run.on_stuck,
                 owned_by,
+                containers: container_names(manifest.value().pointer("/spec/template/spec")),
             },
             ttl: manifest.ttl(),
             kept_until: None,
@@ -381,5 +382,22 @@ mod tests {
         assert!(plan.check_stamp(&JobView::of(&job).unwrap()).is_ok());
         job["metadata"]["labels"] = json!({});
         assert!(plan.check_stamp(&JobView::of(&job).unwrap()).is_err());
+    }
+
+    #[test]
+    fn the_stamp_names_the_containers_of_the_request() {
+        let pod = json!({"initContainers": [{"name": "prepare"}], "containers": [{"name": "main"}]});
+        let mut input = input(&json!({"name": "x"}));
+        input["Job"]["spec"] = json!({"template": {"spec": pod}});
+        let plan = plan(&input, "a");
+        let mut created = created(&plan);
+        created["spec"]["template"]["spec"]["containers"] = json!([{"name": "main"}, {"name": "agent"}]);
+        let view = JobView::of(&created).unwrap();
+        assert!(view.asks_for("main") && view.asks_for("prepare") && !view.asks_for("agent"));
+        // A stamp of an earlier version does not name them: then the template counts.
+        let annotations = created.pointer_mut("/metadata/annotations").unwrap();
+        annotations["runjob/options"] = json!("{}");
+        let earlier = JobView::of(&created).unwrap();
+        assert!(earlier.asks_for("main") && earlier.asks_for("agent") && !earlier.asks_for("other"));
     }
 }

@@ -2,6 +2,11 @@
 
 use serde_json::Value;
 
+use crate::restart::Restart;
+
+/// When containerd says that a container began that it could not start.
+const NEVER: &str = "1970-01-01T00:00:00Z";
+
 /// A pod of a Job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodView {
@@ -27,8 +32,10 @@ pub struct PodView {
     pub disruption: Option<Remark>,
     /// Whether its sandbox is there, and its volumes with it: the condition `PodReadyToStartContainers`.
     pub sandbox_ready: bool,
-    /// Whether a container that fails is not started again: `restartPolicy: Never`.
+    /// Whether its policy restarts no container: `restartPolicy: Never`. A container may have rules of its own.
     pub never_restarts: bool,
+    /// The memory that its containers may use together, if its spec limits that.
+    pub memory_limit: Option<String>,
     /// Its containers, init containers first.
     pub containers: Vec<ContainerView>,
 }
@@ -68,6 +75,12 @@ pub struct ContainerView {
     pub waiting: Option<Remark>,
     /// How the run before this one ended, if it was restarted.
     pub previous: Option<Termination>,
+    /// How often it was restarted.
+    pub restarts: u64,
+    /// Whether its startup probe has passed in this run, or it has none.
+    pub started: bool,
+    /// When it is started again.
+    pub restart: Restart,
     /// `resources.limits.memory`, if it has one.
     pub memory_limit: Option<String>,
 }
@@ -103,6 +116,8 @@ pub struct Termination {
     pub reason: String,
     /// What it wrote to its termination log, or what the kubelet says about it.
     pub message: String,
+    /// Whether it ever began: a runtime that could not start it gives the beginning of time as its start.
+    pub began: bool,
 }
 
 impl PodView {
@@ -131,6 +146,7 @@ impl PodView {
             disruption: condition(pod, "DisruptionTarget", "True"),
             sandbox_ready: condition(pod, "PodReadyToStartContainers", "True").is_some(),
             never_restarts: at("/spec/restartPolicy") == "Never",
+            memory_limit: memory_limit(pod.get("spec")),
             containers,
         }
     }
@@ -148,6 +164,11 @@ impl PodView {
     /// Whether one of its containers ever ran.
     pub fn has_run(&self) -> bool {
         self.containers.iter().any(ContainerView::has_run)
+    }
+
+    /// The memory that one of its containers may use: its own limit, or that of the pod.
+    pub(crate) fn memory_limit_of<'a>(&'a self, container: &'a ContainerView) -> Option<&'a str> {
+        container.memory_limit.as_deref().or(self.memory_limit.as_deref())
     }
 
     /// Its ordinary containers.
@@ -177,22 +198,30 @@ fn condition(pod: &Value, kind: &str, status: &str) -> Option<Remark> {
 
 fn containers(pod: &Value, specs: &str, statuses: &str, role: impl Fn(&Value) -> Role) -> Vec<ContainerView> {
     let list = |pointer: String| pod.pointer(&pointer).and_then(Value::as_array).into_iter().flatten();
+    let policy = pod.pointer("/spec/restartPolicy").and_then(Value::as_str).unwrap_or_default();
     list(format!("/spec/{specs}"))
         .map(|spec| {
             let name = text(spec, "name");
             let status = list(format!("/status/{statuses}")).find(|status| text(status, "name") == name);
-            let limit = spec.pointer("/resources/limits/memory").and_then(Value::as_str);
             ContainerView {
                 role: role(spec),
                 image: text(spec, "image"),
                 state: state(status),
                 waiting: status.and_then(|status| status.get("state")?.get("waiting")).map(Remark::of),
                 previous: previous(status),
-                memory_limit: limit.map(ToOwned::to_owned),
+                restarts: status.and_then(|status| status.get("restartCount")?.as_u64()).unwrap_or_default(),
+                started: status.and_then(|status| status.get("started")?.as_bool()).unwrap_or(true),
+                restart: Restart::of(spec, policy),
+                memory_limit: memory_limit(Some(spec)),
                 name,
             }
         })
         .collect()
+}
+
+/// Of a container, or of a pod as a whole.
+fn memory_limit(spec: Option<&Value>) -> Option<String> {
+    spec?.pointer("/resources/limits/memory")?.as_str().map(ToOwned::to_owned)
 }
 
 fn state(status: Option<&Value>) -> ContainerState {
@@ -229,6 +258,7 @@ impl Termination {
             exit_code: terminated.get("exitCode").and_then(Value::as_i64).unwrap_or_default(),
             reason: text(terminated, "reason"),
             message: text(terminated, "message"),
+            began: text(terminated, "startedAt") != NEVER,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! One container of a pod: image, start, end, and start again.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, pin::pin, sync::Arc, time::Duration};
 
 use serde_json::Value;
 use tokio::{sync::watch, time::Instant};
@@ -13,6 +13,7 @@ use super::{
     log_request::last_words,
     logs::ContainerLog,
     pods::{ContainerView, Ending, Slot, Stage},
+    probe::Startup,
     process::{self, until},
     programs::{Container, Programs, Script},
     script,
@@ -82,7 +83,7 @@ struct Ready {
 }
 
 enum Program {
-    Process(Vec<String>),
+    Process(Vec<String>, Option<Startup>),
     Script(Script),
 }
 
@@ -194,13 +195,14 @@ fn prepare(pod: &PodRun, slot: Slot) -> Result<Ready, Obstacle> {
             if argv.is_empty() {
                 argv = image.default.iter().map(|word| (*word).to_owned()).collect();
             }
-            Ok(Ready { container, program: Program::Process(argv) })
+            Ok(Ready { container, program: Program::Process(argv, Startup::of(&spec)) })
         }
     }
 }
 
 async fn start(pod: &PodRun, slot: Slot, ready: Ready, orders: &mut watch::Receiver<Order>) -> Exit {
     let Ready { container, program } = ready;
+    let probed = matches!(&program, Program::Process(_, Some(_)));
     let Container { name, image, .. } = &container;
     pod.note(&Note::normal("Pulled", format!("Container image \"{image}\" already present on machine")));
     pod.note(&Note::normal("Created", format!("Created container: {name}")));
@@ -211,11 +213,19 @@ async fn start(pod: &PodRun, slot: Slot, ready: Ready, orders: &mut watch::Recei
         pod.change(slot, |view| {
             begin(view, &id);
             view.stage = Stage::Running { since: started.clone() };
+            view.started = !probed;
         });
         pod.note(&Note::normal("Started", format!("Started container {name}")));
     };
     let mut exit = match program {
-        Program::Process(argv) => process::run(&pod.shared, &container, &argv, &log, orders, running).await,
+        Program::Process(argv, None) => process::run(&pod.shared, &container, &argv, &log, orders, running).await,
+        Program::Process(argv, Some(startup)) => {
+            // What the pod is told, and what a failing probe orders.
+            let (own, mut own_orders) = watch::channel(Order::Run);
+            let run = process::run(&pod.shared, &container, &argv, &log, &mut own_orders, running);
+            let probing = probe(pod, slot, &container, &startup, &own);
+            relayed(run, probing, orders, &own).await
+        }
         Program::Script(script) => {
             running();
             script::run(&pod.shared, script, &log, orders).await
@@ -224,6 +234,38 @@ async fn start(pod: &PodRun, slot: Slot, ready: Ready, orders: &mut watch::Recei
     log.end();
     end(pod, slot, &log, &mut exit, started, &id);
     exit
+}
+
+/// A container's run, with orders of its own.
+async fn relayed(
+    run: impl Future<Output = Exit>,
+    probing: impl Future<Output = ()>,
+    orders: &mut watch::Receiver<Order>,
+    own: &watch::Sender<Order>,
+) -> Exit {
+    let (mut run, mut probing) = (pin!(run), pin!(probing));
+    let mut is_probing = true;
+    orders.mark_changed();
+    loop {
+        tokio::select! {
+            biased;
+            exit = &mut run => return exit,
+            order = process::next(orders) => if order != Order::Run { own.send_replace(order); },
+            () = &mut probing, if is_probing => is_probing = false,
+        }
+    }
+}
+
+/// The container has started once its probe passes. Where it fails too often, the container is to end.
+async fn probe(pod: &PodRun, slot: Slot, container: &Container, startup: &Startup, own: &watch::Sender<Order>) {
+    if startup.passes(&pod.shared, container).await {
+        pod.change(slot, |view| view.started = true);
+        return;
+    }
+    let name = &container.name;
+    pod.note(&Note::warning("Unhealthy", "Startup probe failed: "));
+    pod.note(&Note::normal("Killing", format!("Container {name} failed startup probe, will be restarted")));
+    own.send_replace(Order::Stop(Instant::now() + pod.grace()));
 }
 
 fn end(pod: &PodRun, slot: Slot, log: &Arc<ContainerLog>, exit: &mut Exit, started: String, id: &str) {

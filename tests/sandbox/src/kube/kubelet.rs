@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{
-    Shared,
+    Shared, admission,
     container::{self, Order, Restart},
     delete::{self, Options},
     events::{self, Note},
@@ -38,6 +38,10 @@ pub(crate) struct PodRun {
 /// Runs a pod from its creation to its end.
 pub(crate) async fn run(shared: Arc<Shared>, key: Key, uid: String, mut orders: watch::Receiver<Order>) {
     let Some(pod) = bind(&shared, &key, &uid) else { return };
+    if let Some((reason, why)) = admission::rejection(&pod) {
+        reject(&shared, &key, &pod, reason, &why);
+        return;
+    }
     let started = shared.state().clock.seconds();
     let view = PodView::new(&pod, started, shared.new_address());
     let startup = shared.config.pod_startup;
@@ -73,10 +77,24 @@ fn bind(shared: &Shared, key: &Key, uid: &str) -> Option<Arc<Value>> {
         events::record(&mut state, &pod, "default-scheduler", &Note::warning("FailedScheduling", message));
         return None;
     }
+    // A pod that names its node has been bound by whoever made it.
+    if !fields::text(&pod, "/spec/nodeName").is_empty() {
+        return Some(pod);
+    }
     let bound = state.edit(key, |pod| fields::put(pod, &["spec", "nodeName"], NODE))?;
     let message = format!("Successfully assigned {}/{} to {NODE}", key.namespace, key.name);
     events::record(&mut state, &bound, "default-scheduler", &Note::normal("Scheduled", message));
     Some(bound)
+}
+
+/// The node does not take the pod: it has failed, and nothing of it ever runs.
+fn reject(shared: &Shared, key: &Key, pod: &Value, reason: &'static str, why: &str) {
+    let mut state = shared.state();
+    let now = state.clock.seconds();
+    let status = json!({"phase": "Failed", "reason": reason, "message": format!("Pod was rejected: {why}"),
+        "startTime": now, "qosClass": "Burstable"});
+    state.edit(key, |pod| fields::put(pod, &["status"], status));
+    events::record(&mut state, pod, "kubelet", &Note::warning(reason, why));
 }
 
 impl PodRun {
@@ -133,10 +151,10 @@ impl PodRun {
         *orders.borrow() == Order::Run
     }
 
-    /// Waits until a container runs, or until the pod is told to end.
+    /// Waits until a container has started, its startup probe included, or until the pod is told to end.
     async fn runs(&self, slot: Slot, mut orders: watch::Receiver<Order>) {
         let mut moved = self.moved.subscribe();
-        while !self.view().container(slot).is_some_and(ContainerView::is_running) {
+        while !self.view().container(slot).is_some_and(ContainerView::has_started) {
             tokio::select! {
                 biased;
                 _ = orders.wait_for(|order| *order != Order::Run) => return,
@@ -197,7 +215,7 @@ impl PodRun {
         self.view.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn grace(&self) -> Duration {
+    pub(crate) fn grace(&self) -> Duration {
         let seconds = fields::integer(&self.pod, "/spec/terminationGracePeriodSeconds").unwrap_or(30);
         Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
     }

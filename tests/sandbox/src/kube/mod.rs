@@ -11,7 +11,7 @@
 //! so a seed and the same requests under a paused clock give the same history.
 //!
 //! It has no `podFailurePolicy`, `backoffLimitPerIndex`, `maxFailedIndexes` and `successPolicy`, no server-side apply, RBAC and
-//! quota, no volumes, probes and resource limits; fields that it does not know are kept, where a real server drops them.
+//! quota, no volumes and resource limits, and of probes only the command of a startup probe; fields that it does not know are kept, where a real server drops them.
 
 use std::{
     future::Future,
@@ -26,6 +26,7 @@ use tokio::{sync::broadcast, task::JoinHandle, time::Instant};
 
 use crate::front::{Body, Endpoint};
 
+mod admission;
 mod api;
 mod clock;
 mod collector;
@@ -50,6 +51,7 @@ mod logs;
 mod patch;
 mod path;
 mod pods;
+mod probe;
 mod process;
 mod programs;
 mod resources;

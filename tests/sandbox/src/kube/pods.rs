@@ -32,6 +32,8 @@ pub(crate) struct ContainerView {
     pub(crate) last: Option<Ending>,
     pub(crate) restarts: u32,
     pub(crate) id: String,
+    /// Whether its startup probe has passed in this run, or it has none.
+    pub(crate) started: bool,
     /// An init container that runs on beside the others.
     pub(crate) sidecar: bool,
 }
@@ -87,11 +89,17 @@ impl PodView {
         let over = matches!(self.phase, "Succeeded" | "Failed");
         let initialized = self.init.iter().all(|container| match &container.stage {
             Stage::Terminated(ending) => ending.code == 0,
-            Stage::Running { .. } => container.sidecar,
+            Stage::Running { .. } => container.sidecar && container.has_started(),
             Stage::Waiting { .. } => false,
         });
-        let unready: Vec<&str> =
-            self.main.iter().filter(|container| !container.is_running()).map(|one| one.name.as_str()).collect();
+        let unready: Vec<&str> = self
+            .init
+            .iter()
+            .filter(|container| container.sidecar)
+            .chain(&self.main)
+            .filter(|container| !container.has_started())
+            .map(|one| one.name.as_str())
+            .collect();
         let ready = !over && initialized && unready.is_empty();
         let why = if self.phase == "Succeeded" {
             ("PodCompleted", String::new())
@@ -141,12 +149,17 @@ impl ContainerView {
         matches!(self.stage, Stage::Running { .. })
     }
 
+    /// Whether it runs, and its startup probe has passed.
+    pub(crate) fn has_started(&self) -> bool {
+        self.is_running() && self.started
+    }
+
     fn status(&self, init: bool) -> Value {
         let done = matches!(&self.stage, Stage::Terminated(ending) if ending.code == 0);
         let mut status = json!({
             "name": self.name, "state": self.stage.to_value(), "lastState": {},
-            "ready": self.is_running() || (init && done), "restartCount": self.restarts, "image": self.image,
-            "imageID": "", "started": self.is_running(),
+            "ready": self.has_started() || (init && done), "restartCount": self.restarts, "image": self.image,
+            "imageID": "", "started": self.has_started(),
         });
         if let Some(last) = &self.last {
             fields::put(&mut status, &["lastState", "terminated"], last.to_value());
@@ -199,6 +212,7 @@ fn containers(pod: &Value, list: &str, reason: &str) -> Vec<ContainerView> {
             last: None,
             restarts: 0,
             id: String::new(),
+            started: false,
             sidecar: list == "initContainers" && fields::text(container, "/restartPolicy") == "Always",
         })
         .collect()

@@ -235,3 +235,35 @@ async fn two_containers_run_side_by_side() {
     assert_eq!(cluster.log("default", name(&pod), "a").unwrap(), "a\n");
     assert_eq!(cluster.log("default", name(&pod), "b").unwrap(), "b\n");
 }
+
+#[tokio::test]
+async fn a_sidecar_whose_startup_probe_never_passes_is_restarted_and_the_others_wait() {
+    let cluster = Cluster::local();
+    let mut job = a_job("x", "echo never");
+    job["spec"]["template"]["spec"]["initContainers"] = json!([{
+        "name": "proxy", "image": "busybox", "restartPolicy": "Always",
+        "command": ["sh", "-c", "trap 'exit 0' TERM; sleep 600 & wait"],
+        "startupProbe": {"exec": {"command": ["false"]}, "periodSeconds": 1, "failureThreshold": 1},
+    }]);
+    cluster.submit(&job).await;
+    let pod =
+        cluster.pods(1, |pod| pod["status"]["initContainerStatuses"][0]["restartCount"] == 1).await.pop().unwrap();
+    let status = &pod["status"];
+    assert_eq!(status["initContainerStatuses"][0]["started"], json!(false));
+    assert_eq!(status["containerStatuses"][0]["state"]["waiting"]["reason"], "PodInitializing");
+    assert!(cluster.reasons("Pod").contains(&"Unhealthy".to_owned()));
+}
+
+#[tokio::test]
+async fn a_pod_that_is_bound_to_the_node_may_be_too_large_for_it() {
+    let cluster = Cluster::local();
+    let mut job = a_job("x", "echo never");
+    job["spec"]["template"]["spec"]["nodeName"] = json!("localhost");
+    job["spec"]["template"]["spec"]["containers"][0]["resources"] = json!({"requests": {"cpu": "4k"}});
+    cluster.submit(&job).await;
+    let job = cluster.finished("x").await;
+    assert_eq!(conditions(&job)[1], "Failed(BackoffLimitExceeded)");
+    let pod = cluster.kube.list("pods", None).pop().unwrap();
+    assert_eq!((&pod["status"]["reason"], &pod["status"]["phase"]), (&json!("OutOfcpu"), &json!("Failed")));
+    assert_eq!(pod["status"].get("containerStatuses"), None);
+}

@@ -2,7 +2,7 @@
 
 use runjob_scenarios::{
     backend::Backend,
-    check::{at, contains},
+    check::{at, contains, counts, lacks},
     jobs::{JobRequest, a_job},
     scenario::{Scenario, scenario},
     step::{Act, Sight},
@@ -14,7 +14,33 @@ const NO_POLICIES: &str = "the sandbox's Job controller has no podFailurePolicy 
 const NO_EVICTION: &str = "the sandbox has no Eviction API";
 
 pub(crate) fn scenarios() -> Vec<Scenario> {
+    let mut all = explained();
+    all.extend(exit_codes());
+    all
+}
+
+fn explained() -> Vec<Scenario> {
     vec![
+        scenario("a pod that its node rejects is told from a program that fails", too_large_for_its_node()).fails(
+            "Job.PodRejected",
+            [
+                contains("/diagnosis/summary", "OutOfcpu"),
+                contains("/diagnosis/summary", "enough resource: cpu"),
+                lacks("/diagnosis/summary", "exit code"),
+                lacks("/diagnosis/hint", "the program failed"),
+                at("/diagnosis/retryable", true),
+                counts("/diagnosis/containers", 0),
+                contains("/diagnosis/events", "OutOfcpu"),
+            ],
+        ),
+        scenario("what ends a native sidecar is not what its Job failed by", beside_a_sidecar()).fails(
+            "Job.BackoffLimitExceeded",
+            [
+                contains("/diagnosis/summary", "container main"),
+                contains("/diagnosis/summary", "exit code 3"),
+                at("/diagnosis/containers/0/container", "main"),
+            ],
+        ),
         scenario("a container that is out of memory is named with its limit", out_of_memory())
             .not_on(Backend::Sandbox, NO_LIMITS)
             .fails(
@@ -76,6 +102,50 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         .then(Act::Create { resource: "pods", object: more_important() })
         .fails("Job.Preempted", [at("/diagnosis/retryable", true)]),
     ]
+}
+
+/// Who set an exit code is not told by the code.
+fn exit_codes() -> Vec<Scenario> {
+    let by_program = |name, script, code: i64, hint| {
+        scenario(name, a_job("x", script)).fails(
+            "Job.BackoffLimitExceeded",
+            [
+                contains("/diagnosis/summary", format!("exit code {code}")),
+                at("/diagnosis/containers/0/exitCode", code),
+                contains("/diagnosis/hint", hint),
+            ],
+        )
+    };
+    vec![
+        by_program("a shell that does not find a command has run", "no-such-program", 127, "as a shell does"),
+        by_program("a shell that may not execute a command has run", "/etc", 126, "as a shell does"),
+        by_program("a program may end with the code of a runtime", "exit 128", 128, "the program failed"),
+        by_program("a program may end with the highest code", "exit 255", 255, "the program failed"),
+        scenario(
+            "a program that cannot be started is told from one that fails",
+            a_job("x", "true").with_main("command", json!(["no-such-program"])),
+        )
+        .fails(
+            "Job.ContainerNotStarted",
+            [
+                contains("/diagnosis/summary", "could not be started"),
+                contains("/diagnosis/summary", "StartError"),
+                lacks("/diagnosis/hint", "the program failed"),
+                at("/diagnosis/containers/0/reason", "StartError"),
+            ],
+        ),
+    ]
+}
+
+/// Bound to the node, past the scheduler, which would wait for a larger one.
+fn too_large_for_its_node() -> JobRequest {
+    a_job("x", "true").with_pod("nodeName", "localhost").with_main("resources", json!({"requests": {"cpu": "4k"}}))
+}
+
+fn beside_a_sidecar() -> JobRequest {
+    a_job("x", "sleep 2; exit 3")
+        .and_init_container("proxy", "trap 'exit 7' TERM; sleep 600 & wait")
+        .with_pod("initContainers/0/restartPolicy", "Always")
 }
 
 fn out_of_memory() -> JobRequest {

@@ -197,6 +197,16 @@ fn sidecars() -> Vec<Scenario> {
         stuck("a native sidecar ends with the work", with_native_sidecar())
             .succeeds([log("main", "done\n")])
             .leaves(Afterwards::Settled(1)),
+        // It is restarted for ever, and no limit of the Job counts that.
+        stuck("a native sidecar that never gets well fails the task", with_native_sidecar_that_never_starts())
+            .until(Sight::Event("Stuck"))
+            .fails(
+                "Job.CrashLoop",
+                [
+                    contains("/diagnosis/summary", "native sidecar proxy"),
+                    contains("/diagnosis/events", "Startup probe failed"),
+                ],
+            ),
     ]
 }
 
@@ -213,6 +223,11 @@ fn with_native_sidecar() -> JobRequest {
     a_job("x", "sleep 6; echo done")
         .and_init_container("proxy", "trap 'exit 0' TERM; sleep 600 & wait")
         .with_pod("initContainers/0/restartPolicy", "Always")
+}
+
+fn with_native_sidecar_that_never_starts() -> JobRequest {
+    let probe = json!({"exec": {"command": ["false"]}, "periodSeconds": 1, "failureThreshold": 1});
+    with_native_sidecar().with_pod("initContainers/0/startupProbe", probe)
 }
 
 fn patience() -> Vec<Scenario> {

@@ -6,6 +6,8 @@
 
 mod ends;
 pub mod failed;
+mod reasons;
+mod restarts;
 pub mod stuck;
 #[cfg(test)]
 mod tests;
@@ -37,6 +39,8 @@ pub struct Diagnosis {
     pub hint: String,
     /// Whether the same Job may succeed when it is run again.
     pub retryable: bool,
+    /// What the Job's own reason says behind `_`: the rule of a pod failure policy.
+    suffix: Option<String>,
     containers: Vec<Value>,
     events: Vec<Value>,
 }
@@ -45,7 +49,7 @@ impl Diagnosis {
     /// What a code says by itself, said of this Job.
     fn new(code: JobError, summary: String) -> Self {
         let (hint, retryable) = (code.hint().to_owned(), code.is_retryable());
-        Self { code, summary, hint, retryable, containers: Vec::new(), events: Vec::new() }
+        Self { code, summary, hint, retryable, suffix: None, containers: Vec::new(), events: Vec::new() }
     }
 
     /// With how the containers of the pods ended, and with the Events that tell of trouble.
@@ -73,13 +77,17 @@ impl Diagnosis {
 
     /// As it stands in a cause.
     pub fn to_json(&self) -> Value {
-        json!({
+        let mut diagnosis = json!({
             "code": ErrorName::Job(self.code).to_string(),
             "summary": self.summary,
             "hint": self.hint,
             "retryable": self.retryable,
             "containers": self.containers,
             "events": self.events,
-        })
+        });
+        if let (Some(suffix), Some(map)) = (&self.suffix, diagnosis.as_object_mut()) {
+            map.insert("reasonSuffix".into(), suffix.as_str().into());
+        }
+        diagnosis
     }
 }

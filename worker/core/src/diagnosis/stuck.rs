@@ -6,7 +6,11 @@
 
 use std::time::Duration;
 
-use super::{Diagnosis, MAX_MESSAGE};
+use super::{
+    Diagnosis, MAX_MESSAGE,
+    reasons::{self, Wait},
+    restarts,
+};
 use crate::{
     budget::shortened,
     event::EventView,
@@ -23,7 +27,7 @@ const MAX_PODS: usize = 3;
 const HOPELESS: Duration = FIRST_LOOK;
 /// What is deployed beside the Job may come after it. Kubernetes tries again after ever longer pauses, images after 10, 20, 40 and 80
 /// s and pods after 1 s to 1 min: a grace has to outlast the next try.
-const DEPLOYMENT: Duration = Duration::from_mins(3);
+pub(super) const DEPLOYMENT: Duration = Duration::from_mins(3);
 /// Registries, volumes and webhooks come back within that, or somebody has to look.
 const INFRASTRUCTURE: Duration = Duration::from_mins(6);
 /// The pods of a node that does not answer are evicted after five minutes (`tolerationSeconds` of the default tolerations), and the
@@ -54,9 +58,11 @@ pub enum Course {
     Tell,
 }
 
-/// The objects whose Events are needed to say what is wrong: their UIDs. Most pods say it themselves.
+/// The objects whose Events are needed to say what is wrong: their UIDs. Most pods say it themselves; of one that is restarted, an
+/// Event has the words of its probe.
 pub fn in_need_of_events(job: &JobView, pods: &[PodView]) -> Vec<String> {
-    let silent = candidates(pods).into_iter().filter(|pod| is_silent(job, pod));
+    let silent =
+        candidates(pods).into_iter().filter(|pod| is_silent(job, pod) || restarts::symptom(pod, &[]).is_some());
     let mut wanted: Vec<String> = silent.take(MAX_PODS).map(|pod| pod.uid.clone()).collect();
     if candidates(pods).is_empty() {
         wanted.push(job.uid.clone());
@@ -106,7 +112,10 @@ fn of_pod(job: &JobView, pod: &PodView, events: &[EventView]) -> Option<Symptom>
         .max_by_key(|symptom| symptom.grace)
         // Work is being done beside it, and would be lost.
         .map(|symptom| if is_working(pod) { Symptom { course: Course::Tell, ..symptom } } else { symptom });
-    of_containers.or_else(|| not_mounted(pod, &about)).or_else(|| only_others_run(job, pod))
+    of_containers
+        .or_else(|| restarts::symptom(pod, &about))
+        .or_else(|| not_mounted(pod, &about))
+        .or_else(|| only_others_run(job, pod))
 }
 
 fn is_working(pod: &PodView) -> bool {
@@ -139,36 +148,43 @@ fn lost(pod: &PodView, about: &[&EventView]) -> Option<Symptom> {
     Some(fails(JobError::NodeLost, summary, LOST_NODE))
 }
 
-/// Why a container waits. Many reasons pass at once (`ContainerCreating`), and a container that fails again and again
-/// (`CrashLoopBackOff`) is for the Job's own limit to end.
+/// Why a container waits, if it is not for its turn: a container that fails again and again is for the Job's own limit to end, or is
+/// found by its [restarts].
 fn of_container(pod: &PodView, container: &ContainerView, remark: &Remark) -> Option<Symptom> {
     let message = shortened(&remark.message, MAX_MESSAGE);
     let whose = format!("container {} of pod {}", container.name, pod.name);
     let image = &container.image;
-    Some(match remark.reason.as_str() {
-        "InvalidImageName" => {
+    Some(match reasons::wait(&remark.reason) {
+        Wait::Turn => return None,
+        Wait::ImageName => {
             fails(JobError::InvalidImageName, format!("{whose} has an image that cannot be one: \"{image}\""), HOPELESS)
         }
-        "ErrImageNeverPull" => {
+        Wait::ImageNeverPulled => {
             let summary = format!("the image {image} of {whose} is not on the node, and imagePullPolicy is Never");
             fails(JobError::ImagePullFailed, summary, DEPLOYMENT)
         }
-        "ErrImagePull" | "ImagePullBackOff" | "RegistryUnavailable" | "ImageInspectError" => {
+        Wait::Image => {
             let summary = format!("the image {image} of {whose} cannot be pulled: {message}");
             let symptom = fails(JobError::ImagePullFailed, summary, pull_grace(&remark.message));
             let retryable = symptom.grace > DEPLOYMENT;
             Symptom { diagnosis: Diagnosis { retryable, ..symptom.diagnosis }, ..symptom }
         }
-        "CreateContainerConfigError" if names_config(&remark.message) => {
+        Wait::Configuration if names_config(&remark.message) => {
             fails(JobError::ConfigMissing, format!("{whose} cannot be configured: {message}"), DEPLOYMENT)
         }
-        "CreateContainerConfigError" => {
+        Wait::Configuration => {
             fails(JobError::ContainerNotStarted, format!("{whose} cannot be configured: {message}"), DEPLOYMENT)
         }
-        "CreateContainerError" | "RunContainerError" | "PreStartHookError" | "PostStartHookError" => {
-            fails(JobError::ContainerNotStarted, format!("{whose} cannot be started: {message}"), DEPLOYMENT)
+        Wait::Start => {
+            let summary = format!("{whose} cannot be started: {message} ({})", remark.reason);
+            fails(JobError::ContainerNotStarted, summary, DEPLOYMENT)
         }
-        _ => return None,
+        // It may be one that passes.
+        Wait::Unknown => {
+            let summary = format!("{whose} waits: {message} ({})", remark.reason);
+            let symptom = fails(JobError::ContainerNotStarted, summary, INFRASTRUCTURE);
+            Symptom { course: Course::Tell, ..symptom }
+        }
     })
 }
 
@@ -195,11 +211,21 @@ fn pull_grace(message: &str) -> Duration {
     }
 }
 
+/// The Events of a pod whose containers cannot even be made (`pkg/kubelet/events/event.go`).
+const FAILED_SANDBOX: [&str; 5] = [
+    "FailedCreatePodSandBox",
+    "FailedCreatePodContainer",
+    "FailedMakePodDataDirectories",
+    "FailedPrepareDynamicResources",
+    "NetworkNotReady",
+];
+
 /// What only Events tell: volumes, and the sandbox that the containers of a pod share.
 fn not_mounted(pod: &PodView, about: &[&EventView]) -> Option<Symptom> {
     let last = latest(about, |event| {
-        let reasons = ["FailedMount", "FailedAttachVolume", "FailedMapVolume", "FailedCreatePodSandBox"];
-        event.is_warning && reasons.contains(&event.reason.as_str()) && !is_premature(&event.message)
+        let of_sandbox = FAILED_SANDBOX.contains(&event.reason.as_str());
+        let of_volumes = ["FailedMount", "FailedAttachVolume", "FailedMapVolume"].contains(&event.reason.as_str());
+        event.is_warning && (of_sandbox || of_volumes) && !is_premature(&event.message)
     });
     // Once the sandbox is there, the volumes are, too; and whoever pulls has them behind it. Events are kept for an hour.
     let progress = latest(about, |event| ["Pulling", "Pulled", "Created", "Started"].contains(&event.reason.as_str()));
@@ -208,7 +234,9 @@ fn not_mounted(pod: &PodView, about: &[&EventView]) -> Option<Symptom> {
     })?;
     let message = shortened(&last.message, MAX_MESSAGE);
     let (code, what, grace) = match last.reason.as_str() {
-        "FailedCreatePodSandBox" => (JobError::ContainerNotStarted, "cannot be started", INFRASTRUCTURE),
+        reason if FAILED_SANDBOX.contains(&reason) => {
+            (JobError::ContainerNotStarted, "cannot be started", INFRASTRUCTURE)
+        }
         _ if names_config(&last.message) => (JobError::ConfigMissing, "has a volume that cannot be filled", DEPLOYMENT),
         _ => (JobError::VolumeNotMounted, "has a volume that cannot be mounted", INFRASTRUCTURE),
     };
@@ -240,24 +268,26 @@ fn latest<'a>(events: &[&'a EventView], fits: impl Fn(&EventView) -> bool) -> Op
     events.iter().copied().filter(|event| fits(event)).max_by(|a, b| a.last.cmp(&b.last))
 }
 
-/// The Job's work is done, and its pod is not. A container that admission has injected is a sidecar. Of two containers that the user
-/// wrote, nobody knows: that is told, not ended.
+/// The Job's work is done, and its pod is not. A container that the request did not ask for is a sidecar, wherever it was injected. Of
+/// two containers that it asked for, nobody knows: that is told, not ended.
 fn only_others_run(job: &JobView, pod: &PodView) -> Option<Symptom> {
-    let has_ended = |container: &&ContainerView| match &container.state {
+    let has_ended = |container: &ContainerView| match &container.state {
         ContainerState::Terminated(end) => {
             // Otherwise it is started again.
-            container.waiting.is_none() && (end.exit_code == 0 || pod.never_restarts)
+            container.waiting.is_none() && !container.restart.applies(end.exit_code)
         }
         _ => false,
     };
-    let name = |container: &ContainerView| container.name.clone();
-    let ended: Vec<String> = pod.main_containers().filter(has_ended).map(name).collect();
-    let running: Vec<String> =
-        pod.main_containers().filter(|container| container.state == ContainerState::Running).map(name).collect();
-    let (first, _) = (ended.first()?, running.first()?);
-    let summary = format!("container {first} of pod {} has ended, and {} runs on", pod.name, running.join(", "));
-    let all_ended = job.containers.iter().all(|own| ended.contains(own));
-    let (grace, course) = if all_ended { (DEPLOYMENT, Course::Fail) } else { (INFRASTRUCTURE, Course::Tell) };
+    let own = || pod.main_containers().filter(|container| job.asks_for(&container.name));
+    let running: Vec<&str> = pod
+        .main_containers()
+        .filter(|container| container.state == ContainerState::Running)
+        .map(|container| container.name.as_str())
+        .collect();
+    let (first, _) = (own().find(|container| has_ended(container))?, running.first()?);
+    let summary = format!("container {} of pod {} has ended, and {} runs on", first.name, pod.name, running.join(", "));
+    let (grace, course) =
+        if own().all(has_ended) { (DEPLOYMENT, Course::Fail) } else { (INFRASTRUCTURE, Course::Tell) };
     Some(Symptom { diagnosis: Diagnosis::new(JobError::SidecarRunning, summary), grace, course })
 }
 
@@ -294,4 +324,39 @@ fn refused_pods(job: &JobView, pods: &[PodView], events: &[EventView]) -> Option
 
 fn fails(code: JobError, summary: String, grace: Duration) -> Symptom {
     Symptom { diagnosis: Diagnosis::new(code, summary), grace, course: Course::Fail }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_graces_are_as_documented() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/contract.md");
+        let contract = std::fs::read_to_string(file).unwrap();
+        let documented = [
+            ("the image's name cannot be one", HOPELESS),
+            ("an image that the registry says no to", DEPLOYMENT),
+            ("a registry that cannot be reached", INFRASTRUCTURE),
+            ("a ConfigMap, a Secret or a key is missing", DEPLOYMENT),
+            ("a container cannot be made or started", DEPLOYMENT),
+            ("a volume that cannot be mounted", INFRASTRUCTURE),
+            ("no node is fit", NEW_NODE),
+            ("the node does not answer", LOST_NODE),
+            ("a native sidecar crashes", restarts::SIDECAR),
+            ("an injected one runs on", DEPLOYMENT),
+            ("one of several containers of the request has ended", INFRASTRUCTURE),
+            ("a container was restarted five times", DEPLOYMENT),
+            ("a container waits for a reason that is not known", INFRASTRUCTURE),
+            ("a quota is used up", QUOTA),
+        ];
+        for (what, grace) in documented {
+            let row = contract.lines().find(|line| line.starts_with("| ") && line.contains(what)).unwrap();
+            let grace = match grace.as_secs() {
+                seconds if seconds < 60 => format!("{seconds} seconds"),
+                seconds => format!("{} minutes", seconds / 60),
+            };
+            assert!(row.contains(&grace), "{grace} is not in {row}");
+        }
+    }
 }

@@ -82,20 +82,22 @@ impl Fixture {
 const DIAGNOSES: &[(&str, JobError, &[&str])] = &[
     ("claim-missing", JobError::Unschedulable, &["persistentvolumeclaim \"data\" not found"]),
     ("claim-unbound", JobError::Unschedulable, &[]),
-    ("command-not-found", JobError::BackoffLimitExceeded, &["could not be started"]),
+    ("command-not-found", JobError::ContainerNotStarted, &["could not be started", "StartError"]),
     ("configmap-env-from-missing", JobError::ConfigMissing, &["configmap \"settings\" not found", "main"]),
     ("configmap-env-key-missing", JobError::ConfigMissing, &["key size", "settings"]),
     ("configmap-env-missing", JobError::ConfigMissing, &[]),
     ("configmap-not-looked-up-yet", JobError::ConfigMissing, &["configmap cache"]),
     ("configmap-volume-key-missing", JobError::ConfigMissing, &["size"]),
     ("configmap-volume-missing", JobError::ConfigMissing, &["configmap \"settings\" not found"]),
+    ("container-lost", JobError::NodeLost, &["how container main", "is not known", "ContainerStatusUnknown"]),
     ("deadline", JobError::DeadlineExceeded, &[]),
-    ("deadline-of-the-pod", JobError::BackoffLimitExceeded, &["ordered by DeadlineExceeded"]),
+    ("deadline-of-the-pod", JobError::DeadlineExceeded, &["activeDeadlineSeconds of its own spec"]),
     ("deadline-while-image-is-pulled", JobError::DeadlineExceeded, &[]),
     ("deadline-without-handler", JobError::DeadlineExceeded, &[]),
     ("evicted-by-api", JobError::Evicted, &["evicted"]),
     ("evicted-by-kubelet", JobError::Evicted, &["low on resource"]),
     ("evicted-container-unknown", JobError::Evicted, &["evicted"]),
+    ("evicted-for-its-own-limit", JobError::OutOfStorage, &["exceeds the limit \"1Mi\""]),
     ("exit-code", JobError::BackoffLimitExceeded, &["exit code 3"]),
     ("exit-code-after-retries", JobError::BackoffLimitExceeded, &["exit code 3"]),
     ("exit-code-on-failure", JobError::BackoffLimitExceeded, &["exit code 3"]),
@@ -140,6 +142,10 @@ const DIAGNOSES: &[(&str, JobError, &[&str])] = &[
     ("quota-exceeded", JobError::NoPods, &["exceeded quota: few"]),
     ("quota-of-memory-exceeded", JobError::NoPods, &["limits.memory"]),
     ("quota-wants-limits", JobError::NoPods, &["must specify limits.memory"]),
+    ("rejected-for-cpu", JobError::PodRejected, &["OutOfcpu", "enough resource: cpu"]),
+    ("rejected-for-sysctl", JobError::PodUnsupported, &["SysctlForbidden", "kernel.msgmax"]),
+    ("rejected-under-pressure", JobError::PodRejected, &["Evicted", "DiskPressure"]),
+    ("rejected-without-device", JobError::PodRejected, &["UnexpectedAdmissionError", "nvidia.com/gpu"]),
     ("runtime-class-missing", JobError::NoPods, &["gvisor"]),
     ("scheduler-missing", JobError::Unschedulable, &["schedulerName"]),
     ("second-container-fails", JobError::BackoffLimitExceeded, &["container second", "exit code 5"]),
@@ -151,6 +157,8 @@ const DIAGNOSES: &[(&str, JobError, &[&str])] = &[
     ("service-account-missing", JobError::NoPods, &["serviceaccount \"reporter\" not found"]),
     ("shell-does-not-find-command", JobError::BackoffLimitExceeded, &["exit code 127"]),
     ("shell-may-not-execute", JobError::BackoffLimitExceeded, &["exit code 126"]),
+    ("sidecar-crashes", JobError::CrashLoop, &["native sidecar proxy", "exit code 1"]),
+    ("sidecar-never-starts", JobError::CrashLoop, &["native sidecar proxy", "Startup probe failed"]),
     ("sidecar-running", JobError::SidecarRunning, &["main", "proxy runs on"]),
     ("sidecar-running-after-failure", JobError::SidecarRunning, &["main", "proxy runs on"]),
     ("sigkill-by-itself", JobError::BackoffLimitExceeded, &["exit code 137 (SIGKILL)"]),
@@ -161,7 +169,7 @@ const DIAGNOSES: &[(&str, JobError, &[&str])] = &[
     ("too-much-memory", JobError::Unschedulable, &["Insufficient memory"]),
     ("webhook-refuses", JobError::NoPods, &["the label team is missing"]),
     ("webhook-unreachable", JobError::NoPods, &["pods.example.com"]),
-    ("working-directory-is-a-file", JobError::BackoffLimitExceeded, &["could not be started"]),
+    ("working-directory-is-a-file", JobError::ContainerNotStarted, &["could not be started"]),
 ];
 
 /// Jobs that nothing is wrong with, or nothing that would not pass or be ended by Kubernetes itself.
@@ -226,6 +234,68 @@ fn what_may_be_meant_that_way_is_told_and_not_ended() {
     assert_eq!(injected.symptom().unwrap().course, Course::Fail);
 }
 
+#[test]
+fn only_what_the_request_asks_for_is_the_users_own() {
+    // A policy has put the container into the Job's template: the stamp says what the request had.
+    let mut injected = Fixture::named("sidecar-running");
+    let mut stamp = crate::fixtures::a_stamp();
+    stamp.options.containers = vec!["main".to_owned()];
+    crate::ledger::write(&stamp, &"g".parse().unwrap(), &mut injected.job);
+    injected.view = JobView::of(&injected.job).unwrap();
+    assert_eq!(injected.symptom().unwrap().course, Course::Fail);
+    stamp.options.containers = vec!["main".to_owned(), "proxy".to_owned()];
+    crate::ledger::write(&stamp, &"g".parse().unwrap(), &mut injected.job);
+    injected.view = JobView::of(&injected.job).unwrap();
+    assert_eq!(injected.symptom().unwrap().course, Course::Tell);
+}
+
+#[test]
+fn what_was_injected_may_end_before_the_work() {
+    // `main` has ended, and `proxy` runs on: here that is the request's container.
+    let mut helped = Fixture::named("sidecar-running");
+    helped.view.containers = vec!["proxy".to_owned()];
+    assert_eq!(helped.symptom(), None);
+}
+
+#[test]
+fn a_container_that_its_own_rule_starts_again_has_not_ended() {
+    let mut fixture = Fixture::named("sidecar-running-after-failure");
+    fixture.view.containers.retain(|name| name == "main");
+    let rules = serde_json::json!({"restartPolicy": "Never", "restartPolicyRules": [
+        {"action": "Restart", "exitCodes": {"operator": "In", "values": [3]}}]});
+    for container in fixture.pods.iter_mut().flat_map(|pod| &mut pod.containers) {
+        container.restart = crate::restart::Restart::of(&rules, "Never");
+    }
+    assert_eq!(fixture.symptom(), None);
+}
+
+#[test]
+fn a_sidecar_that_never_gets_well_has_a_long_grace_and_fails() {
+    for case in ["sidecar-crashes", "sidecar-never-starts"] {
+        let fixture = Fixture::named(case);
+        let symptom = fixture.symptom().unwrap();
+        assert_eq!((symptom.course, symptom.grace), (Course::Fail, std::time::Duration::from_mins(10)), "{case}");
+        assert!(!symptom.diagnosis.to_json()["events"].as_array().unwrap().is_empty(), "{case}");
+    }
+}
+
+#[test]
+fn the_nodes_trouble_is_worth_a_retry_and_the_pods_own_is_not() {
+    let retryable = |case: &str| Fixture::named(case).failure().retryable;
+    for case in [
+        "rejected-for-cpu",
+        "rejected-under-pressure",
+        "rejected-without-device",
+        "container-lost",
+        "evicted-by-kubelet",
+    ] {
+        assert!(retryable(case), "{case}");
+    }
+    for case in ["rejected-for-sysctl", "evicted-for-its-own-limit", "deadline-of-the-pod", "command-not-found"] {
+        assert!(!retryable(case), "{case}");
+    }
+}
+
 /// An Event of the first pod, later than all others.
 fn later_event(fixture: &Fixture, reason: &str) -> EventView {
     let pod = fixture.pods.first().unwrap();
@@ -286,7 +356,6 @@ fn a_container_that_is_started_again_has_not_ended_beside_its_sidecar() {
     assert_eq!(fixture.symptom().unwrap().course, Course::Fail);
     let crashing = container_of("crash-loop");
     for pod in &mut fixture.pods {
-        pod.never_restarts = false;
         pod.containers.iter_mut().filter(|own| own.name == "main").for_each(|own| *own = crashing.clone());
     }
     assert_eq!(fixture.symptom(), None);
