@@ -239,6 +239,8 @@ fn only_what_the_request_asks_for_is_the_users_own() {
     // A policy has put the container into the Job's template: the stamp says what the request had.
     let mut injected = Fixture::named("sidecar-running");
     let mut stamp = crate::fixtures::a_stamp();
+    // Whose it is does not matter here.
+    stamp.object = None;
     stamp.options.containers = vec!["main".to_owned()];
     crate::ledger::write(&stamp, &"g".parse().unwrap(), &mut injected.job);
     injected.view = JobView::of(&injected.job).unwrap();
