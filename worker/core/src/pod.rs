@@ -29,9 +29,14 @@ pub struct PodView {
     pub sandbox_ready: bool,
     /// Whether a container that fails is not started again: `restartPolicy: Never`.
     pub never_restarts: bool,
+    /// How long its containers may take to end once they are asked to, in seconds.
+    pub grace_seconds: u64,
     /// Its containers, init containers first.
     pub containers: Vec<ContainerView>,
 }
+
+/// How long containers may take to end, unless the pod says otherwise (`spec.terminationGracePeriodSeconds`).
+const DEFAULT_GRACE: u64 = 30;
 
 /// Whether a pod has a node: the condition `PodScheduled`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,6 +136,12 @@ impl PodView {
             disruption: condition(pod, "DisruptionTarget", "True"),
             sandbox_ready: condition(pod, "PodReadyToStartContainers", "True").is_some(),
             never_restarts: at("/spec/restartPolicy") == "Never",
+            // A deletion may come with another one.
+            grace_seconds: ["/metadata/deletionGracePeriodSeconds", "/spec/terminationGracePeriodSeconds"]
+                .iter()
+                .filter_map(|place| pod.pointer(place)?.as_u64())
+                .max()
+                .unwrap_or(DEFAULT_GRACE),
             containers,
         }
     }

@@ -24,6 +24,6 @@ pub use exchange::{Delivery, Exchanged, Unreachable};
 pub use jobs::{Fence, WriteError};
 pub use leases::LeaseKey;
 pub use list::ListError;
-pub use logs::{LogEnd, LogRequest, MAX_CAUSE, Run};
+pub use logs::{LONGEST as LONGEST_LOG, LogEnd, LogRequest, MAX_CAUSE, Run};
 pub use reachability::{Reachability, keep_probing};
 pub use watch::{Scope, Watched, WatchedJob, watch};

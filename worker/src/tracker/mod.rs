@@ -16,6 +16,7 @@
 mod capture;
 mod effects;
 mod look;
+mod places;
 mod pulse;
 mod reply;
 mod table;
