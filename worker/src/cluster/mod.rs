@@ -9,8 +9,11 @@ mod jobs;
 mod leases;
 mod list;
 mod logs;
+mod plugin;
 mod pods;
 mod reachability;
+mod renewed;
+mod source;
 mod unauthenticated;
 mod watch;
 
@@ -25,5 +28,6 @@ pub use jobs::{Fence, WriteError};
 pub use leases::LeaseKey;
 pub use list::ListError;
 pub use logs::{LONGEST as LONGEST_LOG, LogEnd, LogRequest, MAX_CAUSE, Run};
+pub use plugin::PluginError;
 pub use reachability::{Reachability, keep_probing};
 pub use watch::{Scope, Watched, WatchedJob, watch};
