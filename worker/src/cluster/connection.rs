@@ -13,7 +13,7 @@ use tower::{
     util::{BoxService, MapResultLayer},
 };
 
-use super::{Reachability, events::Written, plugin::PluginError, renewed::Renewed, source::Source};
+use super::{Reachability, events::Written, plugin::PluginError, renewed::Renewed, source::Source, warnings::Warnings};
 use crate::{clock::Clock, error_chain::sources};
 
 /// A server that accepts a connection but sends no response header within this time is in trouble. Admission webhooks alone may
@@ -35,6 +35,7 @@ pub struct Cluster {
     /// For logs: a quiet container may hold back even the response header.
     pub(super) logs: Client,
     pub(super) written: Written,
+    pub(super) warnings: Warnings,
     url: String,
     namespace: String,
     reachability: Reachability,
@@ -196,7 +197,16 @@ impl Cluster {
         reachability: Reachability,
         clock: Clock,
     ) -> Self {
-        Self { api, logs, written: Written::default(), url, namespace, reachability, clock }
+        Self {
+            api,
+            logs,
+            written: Written::default(),
+            warnings: Warnings::default(),
+            url,
+            namespace,
+            reachability,
+            clock,
+        }
     }
 
     /// The same, with another namespace for the worker's own things.

@@ -15,6 +15,7 @@ mod reachability;
 mod renewed;
 mod source;
 mod unauthenticated;
+mod warnings;
 mod watch;
 
 pub use connection::{Cluster, ConnectError};
