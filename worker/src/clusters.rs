@@ -177,7 +177,7 @@ impl Connecting<'_> {
     async fn serve(&mut self, entry: &ClusterEntry) -> Result<Served, Unusable> {
         let ClusterEntry { access, namespaces, service_accounts, max_in_flight } = entry;
         let (cluster, eks) = match access {
-            Access::InCluster => (Cluster::around()?, None),
+            Access::InCluster => (Cluster::around().await?, None),
             Access::Kubeconfig { file, context } => {
                 let file = file.as_ref().map(|path| self.file.parent().unwrap_or(Path::new("")).join(path));
                 (Cluster::find(file.as_deref(), context.as_deref()).await?, None)

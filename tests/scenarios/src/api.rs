@@ -67,6 +67,16 @@ impl Api {
         self.delete_at(&format!("{}/{name}", path(&self.namespace, resource))).await
     }
 
+    /// Deletes a Job. Without a propagation policy its pods stay.
+    pub(crate) async fn delete_job(&self, name: &str, propagation: Option<&str>) -> anyhow::Result<()> {
+        let mut options = json!({"kind": "DeleteOptions", "apiVersion": "v1"});
+        if let Some(propagation) = propagation {
+            options["propagationPolicy"] = propagation.into();
+        }
+        let path = format!("{}/{name}", path(&self.namespace, "batch/v1/jobs"));
+        self.ask(Method::DELETE, &path, Some(("application/json", &options))).await.map(drop)
+    }
+
     /// Deletes an object at a path of any kind, and what it owns.
     pub(crate) async fn delete_at(&self, path: &str) -> anyhow::Result<()> {
         let options = json!({"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"});

@@ -184,6 +184,7 @@ async fn perform_act(act: &Act, stage: &mut Stage, executions: &mut Executions) 
     match act {
         Act::Create { resource, object } => stage.kube.create(resource, object).await.map(drop),
         Act::Delete(resource, name) => stage.kube.delete(resource, name).await,
+        Act::DeleteJob(name, propagation) => stage.kube.delete_job(name, *propagation).await,
         Act::Merge { resource, name, patch } => stage.kube.merge(resource, name, patch).await.map(drop),
         Act::StopExecution => executions.first()?.stop().await,
         Act::StartAnother => {

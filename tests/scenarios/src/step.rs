@@ -60,6 +60,8 @@ pub enum Act {
     },
     /// Deletes an object, by resource and name.
     Delete(&'static str, &'static str),
+    /// Deletes the Job of that name, with this `propagationPolicy`. `None`: without one, which leaves its pods behind.
+    DeleteJob(&'static str, Option<&'static str>),
     /// Changes an object by a merge patch.
     Merge {
         /// As in `Create`.

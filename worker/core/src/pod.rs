@@ -36,9 +36,14 @@ pub struct PodView {
     pub never_restarts: bool,
     /// The memory that its containers may use together, if its spec limits that.
     pub memory_limit: Option<String>,
+    /// How long its containers may take to end once they are asked to, in seconds.
+    pub grace_seconds: u64,
     /// Its containers, init containers first.
     pub containers: Vec<ContainerView>,
 }
+
+/// How long containers may take to end, unless the pod says otherwise (`spec.terminationGracePeriodSeconds`).
+const DEFAULT_GRACE: u64 = 30;
 
 /// Whether a pod has a node: the condition `PodScheduled`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,6 +152,12 @@ impl PodView {
             sandbox_ready: condition(pod, "PodReadyToStartContainers", "True").is_some(),
             never_restarts: at("/spec/restartPolicy") == "Never",
             memory_limit: memory_limit(pod.get("spec")),
+            // A deletion may come with another one.
+            grace_seconds: ["/metadata/deletionGracePeriodSeconds", "/spec/terminationGracePeriodSeconds"]
+                .iter()
+                .filter_map(|place| pod.pointer(place)?.as_u64())
+                .max()
+                .unwrap_or(DEFAULT_GRACE),
             containers,
         }
     }

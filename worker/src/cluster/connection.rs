@@ -1,20 +1,19 @@
 //! Clients for one cluster, from a kubeconfig or from inside it.
 
-use std::{error::Error, path::Path, time::Duration};
+use std::{error::Error, path::Path, sync::Arc, time::Duration};
 
 use http::{Request, Response};
 use kube::{
     Client, Config,
     client::{Body, ClientBuilder, DynBody},
-    config::{KubeConfigOptions, Kubeconfig},
 };
 use tower::{
-    BoxError, Layer, Service,
+    BoxError, Layer, Service, service_fn,
     timeout::{Timeout, TimeoutLayer},
     util::{BoxService, MapResultLayer},
 };
 
-use super::{Reachability, events::Written};
+use super::{Reachability, events::Written, plugin::PluginError, renewed::Renewed, source::Source, warnings::Warnings};
 use crate::{clock::Clock, error_chain::sources};
 
 /// A server that accepts a connection but sends no response header within this time is in trouble. Admission webhooks alone may
@@ -36,6 +35,7 @@ pub struct Cluster {
     /// For logs: a quiet container may hold back even the response header.
     pub(super) logs: Client,
     pub(super) written: Written,
+    pub(super) warnings: Warnings,
     url: String,
     namespace: String,
     reachability: Reachability,
@@ -48,6 +48,12 @@ pub enum ConnectError {
     /// Neither a kubeconfig nor the service account of a pod could be used.
     #[error("unable to find out where the cluster is")]
     Configuration(#[source] Box<dyn Error + Send + Sync>),
+    /// The kubeconfig's plugin gives no credential.
+    #[error(transparent)]
+    Plugin(#[from] PluginError),
+    /// A command of the kubeconfig gives no credential. The client library's error is not kept: it shows the command's output.
+    #[error("unable to authenticate with the cluster: the kubeconfig's credentials cannot be had")]
+    Credentials,
     /// The client could not be made from it.
     #[error("unable to make a client for the cluster")]
     Client(#[source] kube::Error),
@@ -62,11 +68,36 @@ pub(super) struct Clients {
 }
 
 impl Clients {
+    pub(super) fn of_purpose(&self, purpose: Purpose) -> &Client {
+        match purpose {
+            Purpose::Api => &self.api,
+            Purpose::Logs => &self.logs,
+        }
+    }
+
     /// The clients for that configuration.
     pub(super) fn of(config: Config) -> Result<Self, ConnectError> {
         let Builders { api, logs } = Builders::of(config)?;
         Ok(Self { api: api.build(), logs: logs.build() })
     }
+}
+
+/// Which of a cluster's clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Api,
+    Logs,
+}
+
+/// The same request once more, if its body is at hand.
+pub(super) fn copy(request: &Request<Body>) -> Option<Request<Body>> {
+    let mut copy = Request::new(request.body().try_clone()?);
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.version_mut() = request.version();
+    *copy.headers_mut() = request.headers().clone();
+    *copy.extensions_mut() = request.extensions().clone();
+    Some(copy)
 }
 
 /// The clients of a configuration, to be layered further.
@@ -84,10 +115,17 @@ impl Builders {
         // The client's own policy repeats every request, POST too, up to 15 times and without a deadline.
         config.default_retry = false;
         config.read_timeout = None;
-        let logs = ClientBuilder::try_from(config.clone()).map_err(ConnectError::Client)?;
+        let logs = ClientBuilder::try_from(config.clone()).map_err(not_made)?;
         config.read_timeout = Some(SILENCE);
-        let api = ClientBuilder::try_from(config).map_err(ConnectError::Client)?;
+        let api = ClientBuilder::try_from(config).map_err(not_made)?;
         Ok(Self { api: api.with_layer(&TimeoutLayer::new(RESPONSE_HEADER)), logs })
+    }
+}
+
+fn not_made(error: kube::Error) -> ConnectError {
+    match error {
+        kube::Error::Auth(_) => ConnectError::Credentials,
+        error => ConnectError::Client(error),
     }
 }
 
@@ -95,24 +133,36 @@ impl Cluster {
     /// Finds the cluster: `kubeconfig` and `context` if given, otherwise `KUBECONFIG`, `~/.kube/config`, or the service
     /// account of the pod that this runs in.
     pub async fn find(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Self, ConnectError> {
-        fn boxed(error: impl Error + Send + Sync + 'static) -> ConnectError {
-            ConnectError::Configuration(Box::new(error))
-        }
-        let options = KubeConfigOptions { context: context.map(ToOwned::to_owned), ..KubeConfigOptions::default() };
-        let config = match (kubeconfig, context) {
-            (Some(path), _) => {
-                let kubeconfig = Kubeconfig::read_from(path).map_err(boxed)?;
-                Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(boxed)?
+        let source = match (kubeconfig, context) {
+            (None, None) => Source::Anywhere,
+            _ => {
+                Source::Kubeconfig { file: kubeconfig.map(ToOwned::to_owned), context: context.map(ToOwned::to_owned) }
             }
-            (None, Some(_)) => Config::from_kubeconfig(&options).await.map_err(boxed)?,
-            (None, None) => Config::infer().await.map_err(boxed)?,
         };
-        Self::of(config)
+        Self::from(source).await
     }
 
     /// The cluster whose pod this runs in, by its service account.
-    pub fn around() -> Result<Self, ConnectError> {
-        Self::of(Config::incluster().map_err(|error| ConnectError::Configuration(Box::new(error)))?)
+    pub async fn around() -> Result<Self, ConnectError> {
+        Self::from(Source::Pod).await
+    }
+
+    async fn from(source: Source) -> Result<Self, ConnectError> {
+        let (clock, reachability) = (Clock::start(), Reachability::default());
+        let found = source.read().await?;
+        let (url, namespace) = (found.config.cluster_url.to_string(), found.config.default_namespace.clone());
+        let renewed = Arc::new(Renewed::new(source, found, clock)?);
+        let client = |purpose: Purpose| {
+            let renewed = renewed.clone();
+            service_fn(move |request| {
+                let renewed = renewed.clone();
+                async move { renewed.send(purpose, request).await }
+            })
+        };
+        let api = recording(reachability.clone()).layer(client(Purpose::Api));
+        let clients =
+            Clients { api: Client::new(api, &*namespace), logs: Client::new(client(Purpose::Logs), &*namespace) };
+        Ok(Self::with(clients, url, namespace, reachability, clock))
     }
 
     /// The cluster of that configuration.
@@ -147,7 +197,16 @@ impl Cluster {
         reachability: Reachability,
         clock: Clock,
     ) -> Self {
-        Self { api, logs, written: Written::default(), url, namespace, reachability, clock }
+        Self {
+            api,
+            logs,
+            written: Written::default(),
+            warnings: Warnings::default(),
+            url,
+            namespace,
+            reachability,
+            clock,
+        }
     }
 
     /// The same, with another namespace for the worker's own things.

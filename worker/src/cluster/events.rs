@@ -14,7 +14,7 @@ use futures::{StreamExt, stream};
 use http::Method;
 use jiff::Timestamp;
 use prometheus_client::metrics::counter::Counter;
-use runjob_core::{budget::shortened, job::JobView};
+use runjob_core::job::JobView;
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tracing::{Instrument, Span, debug, warn};
@@ -266,8 +266,12 @@ fn seconds(time: Timestamp) -> String {
 
 /// The message, cut to what the API server takes.
 fn within(message: &str) -> String {
-    // A character takes up to four bytes, the mark of the cut three.
-    if message.len() <= MAX_MESSAGE { message.to_owned() } else { shortened(message, MAX_MESSAGE / 4 - 1) }
+    const MARK: &str = "…";
+    if message.len() <= MAX_MESSAGE {
+        return message.to_owned();
+    }
+    let end = message.floor_char_boundary(MAX_MESSAGE - MARK.len());
+    format!("{}{MARK}", message.get(..end).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -305,6 +309,7 @@ mod tests {
         for letter in ["a", "ü", "語", "🙂"] {
             let cut = within(&letter.repeat(2000));
             assert!(cut.len() <= MAX_MESSAGE && cut.ends_with('…'), "{} bytes", cut.len());
+            assert!(cut.len() > MAX_MESSAGE - 8, "{} bytes", cut.len());
         }
     }
 

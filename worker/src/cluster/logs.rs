@@ -1,6 +1,6 @@
 //! Reading a container's log: followed to its end, whatever its bytes, within a bound.
 
-use std::time::Duration;
+use std::{pin::Pin, time::Duration};
 
 use futures::future::Either;
 use http::{Method, Response};
@@ -12,6 +12,7 @@ use runjob_core::{
     logs::{ContainerLog, LogBuffer, LogText},
     refusal::read_may_pass,
 };
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
@@ -27,8 +28,14 @@ const REPETITIONS: u32 = 3;
 /// The longest silence of a log that is followed while its Job has not ended: a container may be silent for as long as its
 /// grace period, and a quiet one holds back even the response header.
 const SILENCE: Duration = Duration::from_mins(5);
-/// The same once the Job has ended: its containers have, too, so what is still to come is on its way.
+/// The longest silence of a log that is read as far as it is: its bytes are on their way.
 const SILENCE_AFTER_END: Duration = Duration::from_secs(10);
+/// How long a followed log goes on once its Job has ended, silent or not. What an ended container has said arrives by then. Of a
+/// deleted Job a pod may print on for as long as its grace period, or for ever if it was orphaned, while the task waits.
+const AFTER_END: Duration = Duration::from_secs(10);
+/// The longest that a log takes, from its first byte to its last: one that is read as far as it is ends by itself, unless its
+/// container prints faster than the API server serves.
+pub const LONGEST: Duration = Duration::from_mins(10);
 /// The most of an error that becomes a cause, in characters.
 pub const MAX_CAUSE: usize = 512;
 
@@ -67,30 +74,39 @@ pub enum LogEnd<'a> {
     OfContainer {
         /// Cancelled when the Job has ended.
         job_ended: &'a CancellationToken,
+        /// When the container should have ended at the latest. From then on the log is read as far as it is, and soon.
+        until: Instant,
     },
     /// Where it is now.
     Now,
 }
 
 impl LogEnd<'_> {
-    /// Waits for what a log brings next, but not longer than it may be silent.
-    async fn within_silence<T>(self, next: impl Future<Output = T>) -> Result<T, Silent> {
-        let next = std::pin::pin!(next);
-        let silent = async {
-            match self {
-                Self::Now => tokio::time::sleep(SILENCE_AFTER_END).await,
-                Self::OfContainer { job_ended } => {
-                    let ended = job_ended.run_until_cancelled(tokio::time::sleep(SILENCE)).await;
-                    if ended.is_none() {
-                        tokio::time::sleep(SILENCE_AFTER_END).await;
-                    }
+    /// Whether the log is followed: not once the Job has ended, or the container should have.
+    fn is_followed(self) -> bool {
+        matches!(self, Self::OfContainer { job_ended, until } if !job_ended.is_cancelled() && Instant::now() < until)
+    }
+
+    /// Waits until a log that is begun now has to end, whatever it brings.
+    async fn over(self) -> CutOff {
+        match self {
+            Self::OfContainer { job_ended, until } => {
+                if self.is_followed() && tokio::time::timeout_at(until, job_ended.cancelled()).await.is_err() {
+                    return CutOff::TookTooLong;
                 }
+                tokio::time::sleep(AFTER_END).await;
+                CutOff::StillMore
             }
-        };
-        match futures::future::select(next, std::pin::pin!(silent)).await {
-            Either::Left((value, _)) => Ok(value),
-            Either::Right(_) => Err(Silent),
+            Self::Now => {
+                tokio::time::sleep(LONGEST).await;
+                CutOff::TookTooLong
+            }
         }
+    }
+
+    /// How long the log may be silent.
+    fn silence(self) -> Duration {
+        if self.is_followed() { SILENCE } else { SILENCE_AFTER_END }
     }
 }
 
@@ -107,17 +123,37 @@ enum Once {
     Away(String),
 }
 
-/// Nothing came for too long.
-#[derive(Debug, thiserror::Error)]
-#[error("it was silent for too long")]
-struct Silent;
+/// Why a log is not read any further.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum CutOff {
+    #[error("it was silent for too long")]
+    Silent,
+    #[error("there was still more of it when its time was over")]
+    StillMore,
+    #[error("its container did not end in time")]
+    TookTooLong,
+}
+
+/// Waits for what a log brings next, until it is cut off.
+async fn before<T>(
+    cut: &mut Pin<&mut impl Future<Output = CutOff>>,
+    silence: Duration,
+    next: impl Future<Output = T>,
+) -> Result<T, CutOff> {
+    let next = tokio::time::timeout(silence, next);
+    match futures::future::select(std::pin::pin!(next), cut.as_mut()).await {
+        Either::Left((next, _)) => next.map_err(|_| CutOff::Silent),
+        Either::Right((cut, _)) => Err(cut),
+    }
+}
 
 impl Cluster {
-    /// Reads a log. A log that cannot be read is a result, too: it never fails a task. One that breaks off is read anew, and while
-    /// the API is away it is waited for.
+    /// Reads a log. A log that cannot be read is a result, too: it never fails a task. One that breaks off is read again, and while
+    /// the API is away it is waited for. Once the Job has ended, this ends within [`AFTER_END`] if the API answers.
     pub async fn log(&self, log: LogRequest<'_>) -> ContainerLog {
         let mut pauses = CALLS.pauses();
         let mut left = REPETITIONS;
+        let was_followed = log.end.is_followed();
         let mut unauthenticated = Unauthenticated::default();
         // The pod may be gone before it can be read anew.
         let mut broken = None;
@@ -138,15 +174,23 @@ impl Cluster {
                 Once::Away(reason) => debug!(reason, "unable to read a log yet"),
             }
             tokio::time::sleep(pauses.next(None)).await;
+            // The end has come meanwhile: one more look at what there is, no more.
+            if was_followed && !log.end.is_followed() {
+                left = 0;
+            }
         }
     }
 
     async fn read_once(&self, log: &LogRequest<'_>, unauthenticated: &mut Unauthenticated) -> Once {
-        match self.open(log).await {
+        let silence = log.end.silence();
+        let mut cut = std::pin::pin!(log.end.over());
+        match before(&mut cut, silence, self.open(log)).await.unwrap_or_else(|cut| Err(unreachable(&cut))) {
             Ok(response) if unauthenticated.may_pass(response.status().as_u16()) => {
                 Once::Away(format!("the server answered {}", response.status()))
             }
-            Ok(response) if response.status().is_success() => read(response.into_body(), log.limit, log.end).await,
+            Ok(response) if response.status().is_success() => {
+                read(response.into_body(), log.limit, silence, &mut cut).await
+            }
             Ok(response) => {
                 let status = response.status().as_u16();
                 let passing = read_may_pass(status) || !self.reachability().is_settled(status);
@@ -161,7 +205,7 @@ impl Cluster {
         if log.run == Run::Previous {
             query.push_str("&previous=true");
         }
-        if matches!(log.end, LogEnd::OfContainer { .. }) {
+        if log.end.is_followed() {
             query.push_str("&follow=true");
         }
         for (name, values) in log.parameters {
@@ -172,25 +216,26 @@ impl Cluster {
         let uri = format!("/api/v1/namespaces/{}/pods/{}/log?{query}", escape(log.namespace), escape(log.pod));
         let request =
             Ask::new("read a log".to_owned(), Method::GET, uri).request().map_err(|error| unreachable(&error))?;
-        let sent = self.logs.send(request);
-        match log.end.within_silence(sent).await {
-            Ok(response) => response.map_err(|error| Once::Away(chain(&error))),
-            // The API is there, a node may not be: that is not waited for without end.
-            Err(silent) => Err(unreachable(&silent)),
-        }
+        self.logs.send(request).await.map_err(|error| Once::Away(chain(&error)))
     }
 }
 
+// The API is there, a node may not be: that is not waited for without end.
 fn unreachable(reason: &dyn std::error::Error) -> Once {
     let error = ErrorName::ClusterUnreachable.to_string();
     Once::Refused { passing: true, error, cause: shortened(&reason.to_string(), MAX_CAUSE) }
 }
 
-/// Takes in a log until it ends.
-async fn read(mut body: Body, limit: usize, end: LogEnd<'_>) -> Once {
+/// Takes in a log until it ends, or is cut off.
+async fn read(
+    mut body: Body,
+    limit: usize,
+    silence: Duration,
+    cut: &mut Pin<&mut impl Future<Output = CutOff>>,
+) -> Once {
     let mut buffer = LogBuffer::new(limit);
     loop {
-        match end.within_silence(body.frame()).await {
+        match before(cut, silence, body.frame()).await {
             Ok(None) => return Once::Read(buffer.finish()),
             Ok(Some(Ok(frame))) => {
                 if let Some(bytes) = frame.data_ref() {
@@ -198,8 +243,8 @@ async fn read(mut body: Body, limit: usize, end: LogEnd<'_>) -> Once {
                 }
             }
             Ok(Some(Err(error))) => return Once::BrokeOff(broken_off(buffer, &chain(&error))),
-            // It would be as silent again.
-            Err(silent) => return Once::Read(broken_off(buffer, &silent.to_string())),
+            // It would be the same again.
+            Err(cut) => return Once::Read(broken_off(buffer, &cut.to_string())),
         }
     }
 }
@@ -239,9 +284,10 @@ impl LogRequest<'static> {
 
 #[cfg(test)]
 mod tests {
+    use futures::stream;
     use http::Request;
+    use http_body_util::StreamBody;
     use runjob_core::refusal::AUTHENTICATION_PATIENCE;
-    use tokio::time::Instant;
     use tower::{BoxError, service_fn};
 
     use super::*;
@@ -255,6 +301,67 @@ mod tests {
             Ok::<_, BoxError>(Response::builder().status(status).body(Body::from(body.as_bytes().to_vec()))?)
         });
         Cluster::over(service, "", Clock::start()).log(LogRequest::of_any()).await
+    }
+
+    /// A cluster in which each log prints a line each second, without end. It says how a log was asked for.
+    fn a_cluster_that_prints() -> Cluster {
+        let service = service_fn(|request: Request<Body>| async move {
+            let asked =
+                if request.uri().query().is_some_and(|query| query.contains("follow")) { "followed" } else { "read" };
+            let lines = stream::unfold(format!("{asked}\n"), |line| async move {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                Some((Ok::<_, BoxError>(http_body::Frame::data(bytes::Bytes::from(line))), "again\n".to_owned()))
+            });
+            Ok::<_, BoxError>(Response::new(StreamBody::new(Box::pin(lines))))
+        });
+        Cluster::over(service, "", Clock::start())
+    }
+
+    /// What is read of such a log, and how long that takes.
+    async fn printed(end: LogEnd<'_>) -> (String, Duration) {
+        let begun = Instant::now();
+        let log = a_cluster_that_prints().log(LogRequest { end, ..LogRequest::of_any() }).await;
+        let ContainerLog::Read(text) = log else { panic!("{log:?}") };
+        (text.text(), begun.elapsed())
+    }
+
+    fn in_minutes(minutes: u64) -> Instant {
+        Instant::now() + Duration::from_mins(minutes)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_container_that_prints_for_ever_is_not_followed_for_longer_than_it_should_live() {
+        let job_ended = CancellationToken::new();
+        let (text, time) = printed(LogEnd::OfContainer { job_ended: &job_ended, until: in_minutes(3) }).await;
+        assert_eq!(time, Duration::from_mins(3));
+        assert!(text.starts_with("followed\nagain\n"), "{text}");
+        assert!(text.ends_with("[runjob: the log broke off here: its container did not end in time]\n"), "{text}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_container_that_prints_for_ever_is_not_followed_for_long_after_the_end_of_its_job() {
+        let job_ended = CancellationToken::new();
+        tokio::spawn({
+            let job_ended = job_ended.clone();
+            async move {
+                tokio::time::sleep(Duration::from_secs(60)).await;
+                job_ended.cancel();
+            }
+        });
+        let (text, time) = printed(LogEnd::OfContainer { job_ended: &job_ended, until: in_minutes(3) }).await;
+        assert_eq!(time, Duration::from_secs(60) + AFTER_END);
+        assert!(text.ends_with("still more of it when its time was over]\n"), "{text}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_log_of_a_job_that_has_ended_is_not_followed() {
+        let job_ended = CancellationToken::new();
+        job_ended.cancel();
+        let (text, time) = printed(LogEnd::OfContainer { job_ended: &job_ended, until: in_minutes(3) }).await;
+        assert_eq!(time, AFTER_END);
+        assert!(text.starts_with("read\n"), "{text}");
+        let (text, time) = printed(LogEnd::Now).await;
+        assert!(text.starts_with("read\n") && time == LONGEST, "{time:?}");
     }
 
     #[tokio::test(start_paused = true)]

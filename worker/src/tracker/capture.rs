@@ -1,6 +1,6 @@
 //! Capturing a Job's pods and their logs, before Kubernetes deletes them.
 
-use std::{cmp::Reverse, sync::Arc};
+use std::{cmp::Reverse, sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use runjob_core::{
@@ -16,13 +16,16 @@ use runjob_core::{
     pod::{ContainerView, PodView, Role},
     refusal::read_may_pass,
 };
-use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::effects::Effects;
+use super::{
+    effects::Effects,
+    places::{Holder, Place, Places},
+};
 use crate::{
-    cluster::{Delivery, ListError, LogEnd, LogRequest, MAX_CAUSE, Run},
+    cluster::{Delivery, LONGEST_LOG, ListError, LogEnd, LogRequest, MAX_CAUSE, Run},
     retry::CALLS,
     room::Taken,
 };
@@ -30,8 +33,15 @@ use crate::{
 /// The most logs that are followed at a time, over all Jobs: each holds a connection of its own for as long as its container
 /// takes to end.
 const MAX_FOLLOWED: usize = 256;
-/// The most logs of ended Jobs that are read at a time: each takes as long as its bytes do.
+/// The most logs that are read as far as they are at a time: each takes as long as its bytes do.
 const MAX_READ: usize = 64;
+/// How much longer than its grace period a container is followed: its deletion begins some time after its Job has failed, and ends
+/// with the kubelet's own work.
+const AFTER_GRACE: Duration = Duration::from_secs(30);
+/// How long a log of a Job that has ended waits for a place: its pod stays, but its task waits.
+const PLACE_WAIT: Duration = Duration::from_mins(10);
+/// The same if the log was to be followed and its Job has ended meanwhile.
+const PLACE_WAIT_AFTER_END: Duration = Duration::from_secs(10);
 /// How many times as much is kept of one Job's logs while they are read, divided among its containers, as its answer could carry:
 /// one container's share may go to another, and JSON may shrink. Once all are read they are cut to what the answer can carry.
 const READ_AHEAD: usize = 4;
@@ -114,13 +124,13 @@ fn foremost(mut pods: Vec<PodView>, most: usize) -> Vec<PodView> {
 
 /// How many logs are read at a time.
 pub(super) struct LogPermits {
-    followed: Semaphore,
-    read: Semaphore,
+    followed: Places,
+    read: Places,
 }
 
 impl Default for LogPermits {
     fn default() -> Self {
-        Self { followed: Semaphore::new(MAX_FOLLOWED), read: Semaphore::new(MAX_READ) }
+        Self { followed: Places::of(MAX_FOLLOWED), read: Places::of(MAX_READ) }
     }
 }
 
@@ -129,8 +139,10 @@ struct Capture<'a> {
     effects: &'a Effects,
     view: &'a JobView,
     stamp: &'a Stamp,
-    /// Where the logs end.
-    end: LogEnd<'a>,
+    /// `None`: its logs are read as far as they are. Otherwise they are followed to their end, or until this says that the Job has
+    /// ended.
+    job_ended: Option<&'a CancellationToken>,
+    begun: Instant,
 }
 
 impl Effects {
@@ -142,8 +154,8 @@ impl Effects {
         extent: Extent,
         job_ended: &CancellationToken,
     ) -> Captured {
-        let end = if view.phase.is_final() { LogEnd::Now } else { LogEnd::OfContainer { job_ended } };
-        let capture = Capture { effects: self, view, stamp, end };
+        let job_ended = (!view.phase.is_final()).then_some(job_ended);
+        let capture = Capture { effects: self, view, stamp, job_ended, begun: Instant::now() };
         let pods = match capture.list_pods().await {
             Ok(pods) => pods,
             Err(unlisted) => {
@@ -180,7 +192,7 @@ impl Effects {
         let logs = match extent {
             Extent::Pods => None,
             Extent::PodsAndLogs => {
-                let capture = Capture { effects: self, view, stamp, end: LogEnd::Now };
+                let capture = Capture { effects: self, view, stamp, job_ended: None, begun: Instant::now() };
                 Some(capture.read_logs(&captured.pods, captured.listed).await)
             }
         };
@@ -293,21 +305,77 @@ impl Capture<'_> {
     }
 
     async fn read_container(&self, pod: &PodView, container: &ContainerView, limit: usize) -> ContainerLogs {
-        let last = self.read_run(pod, container, Run::Last, self.end, limit);
+        let last = self.read_last(pod, container, limit);
         let previous = async {
             // A restart that comes too late is ended by Kubernetes, perhaps before it has said a word: the run before is the one
             // that made the Job fail.
             if container.previous.is_none() || !self.is_failing() || self.stamp.options.logs.names_a_run() {
                 return None;
             }
-            Some(self.read_run(pod, container, Run::Previous, LogEnd::Now, limit).await)
+            Some(self.read_so_far(pod, container, Run::Previous, limit).await)
         };
         // At the same time: the pod is about to go.
         let (log, previous) = tokio::join!(last, previous);
         ContainerLogs { container: container.name.clone(), log, previous }
     }
 
-    async fn read_run(
+    /// The log of the last run: followed to its end, if there is a place for that before the Job has ended.
+    async fn read_last(&self, pod: &PodView, container: &ContainerView, limit: usize) -> ContainerLog {
+        let Some(job_ended) = self.job_ended else {
+            return self.read_so_far(pod, container, Run::Last, limit).await;
+        };
+        let end = LogEnd::OfContainer { job_ended, until: self.begun + longest(pod) };
+        let followed = &self.effects.log_permits.followed;
+        if let Some(_place) = followed.now(&self.holder()) {
+            return self.read(pod, container, Run::Last, end, limit).await;
+        }
+        // Before its turn comes the pod may be gone.
+        let so_far = self.read_so_far(pod, container, Run::Last, limit).await;
+        let holder = self.holder();
+        let turn = job_ended.run_until_cancelled(tokio::time::timeout(longest(pod), followed.take(&holder)));
+        let log = match turn.await {
+            Some(Ok(_place)) => self.read(pod, container, Run::Last, end, limit).await,
+            _ => self.read_so_far(pod, container, Run::Last, limit).await,
+        };
+        if matches!(log, ContainerLog::Read(_)) { log } else { so_far }
+    }
+
+    /// A log as far as it is.
+    async fn read_so_far(&self, pod: &PodView, container: &ContainerView, run: Run, limit: usize) -> ContainerLog {
+        let holder = self.holder();
+        let place = self.effects.log_permits.read.take(&holder);
+        match self.in_time(place).await {
+            Some(_place) => {
+                // Its Job may end at any time: its task is not to wait for long then.
+                let end = self
+                    .job_ended
+                    .map_or(LogEnd::Now, |job_ended| LogEnd::OfContainer { job_ended, until: self.begun });
+                self.read(pod, container, run, end, limit).await
+            }
+            None => ContainerLog::Unreadable {
+                error: ErrorName::Internal.to_string(),
+                cause: "too many logs were to be read at the same time".to_owned(),
+            },
+        }
+    }
+
+    /// A place, unless that takes too long.
+    async fn in_time(&self, place: impl Future<Output = Place>) -> Option<Place> {
+        let Some(job_ended) = self.job_ended else {
+            return tokio::time::timeout(PLACE_WAIT, place).await.ok();
+        };
+        let mut place = std::pin::pin!(place);
+        match job_ended.run_until_cancelled(tokio::time::timeout(PLACE_WAIT, place.as_mut())).await {
+            Some(place) => place.ok(),
+            None => tokio::time::timeout(PLACE_WAIT_AFTER_END, place).await.ok(),
+        }
+    }
+
+    fn holder(&self) -> Holder {
+        Holder { namespace: self.view.key.namespace.clone(), job: self.view.uid.clone() }
+    }
+
+    async fn read(
         &self,
         pod: &PodView,
         container: &ContainerView,
@@ -316,12 +384,6 @@ impl Capture<'_> {
         limit: usize,
     ) -> ContainerLog {
         let options = &self.stamp.options.logs;
-        let permits = match end {
-            LogEnd::Now => &self.effects.log_permits.read,
-            LogEnd::OfContainer { .. } => &self.effects.log_permits.followed,
-        };
-        // Closed only when the worker ends.
-        let _permit = permits.acquire().await.ok();
         let request = LogRequest {
             namespace: &self.view.key.namespace,
             pod: &pod.name,
@@ -336,6 +398,12 @@ impl Capture<'_> {
         };
         self.effects.cluster.log(request).await
     }
+}
+
+/// How long the containers of a pod are followed at most: about as long as Kubernetes lets them live once their Job has failed or was
+/// deleted.
+fn longest(pod: &PodView) -> Duration {
+    Duration::from_secs(pod.grace_seconds).saturating_add(AFTER_GRACE).min(LONGEST_LOG)
 }
 
 #[cfg(test)]

@@ -22,12 +22,18 @@ pub(super) struct Looked {
     pub(super) symptom: Option<Symptom>,
 }
 
+/// The most lists of one object's Events at a time: each reads all Events of its namespace.
+const MAX_EVENT_LISTS: usize = 4;
+
 /// How many Jobs are looked at at a time.
-pub(super) struct Looks(Semaphore);
+pub(super) struct Looks {
+    jobs: Semaphore,
+    event_lists: Semaphore,
+}
 
 impl Default for Looks {
     fn default() -> Self {
-        Self(Semaphore::new(MAX_LOOKS))
+        Self { jobs: Semaphore::new(MAX_LOOKS), event_lists: Semaphore::new(MAX_EVENT_LISTS) }
     }
 }
 
@@ -35,7 +41,7 @@ impl Effects {
     /// Lists the pods and, only where these do not say themselves what is wrong, Events. `None`: the API is away, or says no.
     pub(super) async fn look(&self, view: &JobView) -> Option<Looked> {
         // Closed only when the worker ends.
-        let _permit = self.looks.0.acquire().await.ok();
+        let _permit = self.looks.jobs.acquire().await.ok();
         let pods = match self.cluster.pods(view).await {
             Ok(pods) => pods,
             Err(error) => {
@@ -43,15 +49,21 @@ impl Effects {
                 return None;
             }
         };
-        let events = self.events(view, &stuck::in_need_of_events(view, &pods)).await;
+        let needed = stuck::in_need_of_events(view, &pods);
+        let events = self.cluster.warnings_about(&view.key.namespace, &needed).await;
         let symptom = stuck::symptom(view, &pods, &events);
         debug!(pods = pods.len(), events = events.len(), symptom = ?symptom.as_ref().map(|it| it.diagnosis.code), "looked at the pods");
         Some(Looked { pods, events, symptom })
     }
 
-    /// The Events of these objects, as far as they can be had.
+    /// The Events of these objects, as far as they can be had: for one diagnosis, which is not made again.
     pub(super) async fn events(&self, view: &JobView, uids: &[String]) -> Vec<EventView> {
+        if let Some(known) = self.cluster.known_warnings_about(&view.key.namespace, uids) {
+            return known;
+        }
         let mut events = Vec::new();
+        // Closed only when the worker ends.
+        let _permit = self.looks.event_lists.acquire().await.ok();
         for uid in uids {
             match self.cluster.events_of(&view.key.namespace, uid).await {
                 Ok(found) => events.extend(found.iter().map(EventView::of)),

@@ -17,6 +17,7 @@ mod capture;
 mod effects;
 mod look;
 mod next;
+mod places;
 mod pulse;
 mod reply;
 mod table;

@@ -1,5 +1,7 @@
 //! How Jobs end.
 
+use std::time::Duration;
+
 use runjob_scenarios::{
     check::{absent, at, contains, counts, lacks, log},
     jobs::{JobRequest, SCRATCH, a_job},
@@ -138,7 +140,20 @@ fn failures() -> Vec<Scenario> {
             .then(Act::Delete("batch/v1/jobs", "x"))
             .fails("Job.Deleted", [contains("/diagnosis/summary", "/x was deleted")])
             .leaves(Afterwards::Nothing),
+        deleted("a Job that waits for its pods to go is answered before they do", Some("Foreground")),
     ]
+}
+
+/// A Job that is deleted in that way, whose program takes no notice of SIGTERM. Its pod outlasts the answer.
+fn deleted(name: &'static str, propagation: Option<&'static str>) -> Scenario {
+    let job = a_job("x", "trap '' TERM; while :; do echo still here; sleep 1; done")
+        .with("/Job/spec/template/spec/terminationGracePeriodSeconds", 180);
+    scenario(name, job)
+        .until(Sight::JobRuns)
+        .then(Act::Pass(Duration::from_secs(2)))
+        .then(Act::DeleteJob("x", propagation))
+        .within(Duration::from_secs(90))
+        .fails("Job.Deleted", [contains("/logs", "still here")])
 }
 
 fn third_time_lucky() -> JobRequest {

@@ -120,6 +120,12 @@ impl FromStr for CertificateAuthority {
 }
 
 impl CertificateAuthority {
+    /// Whether both have a certificate in common. While an authority is rotated, there are two of them, and whoever has written one
+    /// down earlier has the other or both.
+    pub(super) fn overlaps(&self, other: &Self) -> bool {
+        self.0.iter().any(|certificate| other.0.contains(certificate))
+    }
+
     /// The certificates, DER.
     pub(super) fn der(&self) -> Vec<Vec<u8>> {
         self.0.iter().map(|certificate| certificate.to_vec()).collect()

@@ -11,7 +11,7 @@
 mod credential;
 mod describe;
 #[cfg(test)]
-mod fixtures;
+pub(super) mod fixtures;
 mod kept;
 mod location;
 #[cfg(test)]
@@ -40,7 +40,7 @@ use self::{
     credential::Credential,
     describe::Described,
     token::Audience,
-    way::{Purpose, Way, Whereabouts},
+    way::{Way, Whereabouts},
 };
 pub use self::{
     describe::DescribeError,
@@ -48,7 +48,7 @@ pub use self::{
 };
 use super::{
     Cluster,
-    connection::{NAMESPACE, recording},
+    connection::{NAMESPACE, Purpose, recording},
     reachability::Reachability,
 };
 use crate::{clock::Clock, retry::CALLS};

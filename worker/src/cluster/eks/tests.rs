@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use aws_config::BehaviorVersion;
 use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
+use data_encoding::BASE64;
 use http::Method;
 use serde_json::json;
 
@@ -78,6 +79,19 @@ async fn a_server_with_a_certificate_of_another_authority_gets_no_token() {
     assert_eq!(error.delivery, Delivery::NotSent);
     assert!(error.to_string().contains("certificate"), "{error}");
     assert!(server.arrived().is_empty());
+}
+
+#[tokio::test]
+async fn while_an_authority_is_rotated_servers_of_both_are_trusted() {
+    for certificate in [Certificate::One, Certificate::Other] {
+        let server = Server::kubernetes(certificate).await;
+        let both = BASE64.encode(format!("{}{}", fixtures::ONE_AUTHORITY, fixtures::OTHER_AUTHORITY).as_bytes());
+        let endpoint = format!("https://{}", server.address());
+        let cluster = json!({"status": "ACTIVE", "endpoint": endpoint, "certificateAuthority": {"data": both}});
+        let service = Server::eks(described_as(&cluster)).await;
+        ask(&eks_of(&service).cluster(&prod()).unwrap()).await.unwrap();
+        assert_eq!(server.arrived().len(), 1);
+    }
 }
 
 #[tokio::test]

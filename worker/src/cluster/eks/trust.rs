@@ -27,7 +27,7 @@ pub(super) fn check(target: &Target, known: &Location) -> Result<(), NotTrusted>
         return Err(NotTrusted::Endpoint);
     }
     let authority: Option<Result<CertificateAuthority, _>> = target.certificate_authority.as_deref().map(str::parse);
-    if authority.is_some_and(|said| said.as_ref() != Ok(&known.authority)) {
+    if authority.is_some_and(|said| !said.is_ok_and(|said| said.overlaps(&known.authority))) {
         return Err(NotTrusted::Authority);
     }
     Ok(())
@@ -80,6 +80,26 @@ mod tests {
             let said = |text: Option<&str>| text.map(ToOwned::to_owned);
             let target = Target { name: None, endpoint: said(endpoint), certificate_authority: said(authority) };
             assert_eq!(check(&target, &known), expected, "{target:?}");
+        }
+    }
+
+    #[test]
+    fn while_an_authority_is_rotated_either_of_its_certificates_will_do() {
+        let both = format!("{ONE_AUTHORITY}{OTHER_AUTHORITY}");
+        let location = |pem: &str| Location {
+            endpoint: "https://abc.eks.amazonaws.com".parse().unwrap(),
+            authority: authority(pem),
+        };
+        for (known, said, is_so) in [
+            (&*both, ONE_AUTHORITY, true),
+            (&*both, OTHER_AUTHORITY, true),
+            (ONE_AUTHORITY, &*both, true),
+            (&*both, &*both, true),
+            (ONE_AUTHORITY, OTHER_AUTHORITY, false),
+        ] {
+            let said = Some(BASE64.encode(said.as_bytes()));
+            let target = Target { name: None, endpoint: None, certificate_authority: said };
+            assert_eq!(check(&target, &location(known)).is_ok(), is_so);
         }
     }
 

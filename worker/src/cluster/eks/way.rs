@@ -20,7 +20,7 @@ use super::{
 };
 use crate::cluster::{
     ConnectError,
-    connection::{Clients, is_connect},
+    connection::{Clients, Purpose, copy, is_connect},
 };
 
 /// A 401 that takes longer is the caller's to repeat: what is begun after this may not end before the caller's own deadline, and then
@@ -67,13 +67,6 @@ impl Whereabouts {
             described.doubt(location);
         }
     }
-}
-
-/// Which of a cluster's clients.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
-    Api,
-    Logs,
 }
 
 /// The way to one cluster.
@@ -124,27 +117,13 @@ impl Way {
                 &other.insert((location.clone(), Clients::of(config)?)).1
             }
         };
-        Ok(match purpose {
-            Purpose::Api => clients.api.clone(),
-            Purpose::Logs => clients.logs.clone(),
-        })
+        Ok(clients.of_purpose(purpose).clone())
     }
 }
 
 fn signed(mut request: Request<Body>, token: &Used) -> Request<Body> {
     request.headers_mut().insert(AUTHORIZATION, token.value.header());
     request
-}
-
-/// The same request once more, if its body is at hand.
-fn copy(request: &Request<Body>) -> Option<Request<Body>> {
-    let mut copy = Request::new(request.body().try_clone()?);
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.version_mut() = request.version();
-    *copy.headers_mut() = request.headers().clone();
-    *copy.extensions_mut() = request.extensions().clone();
-    Some(copy)
 }
 
 #[cfg(test)]
