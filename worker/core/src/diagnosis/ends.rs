@@ -162,8 +162,8 @@ pub(super) fn newest_first(pods: &[PodView]) -> Vec<&PodView> {
 }
 
 /// How a container ended by itself. Where restarts count, the Job has failed as soon as the container is restarted once more, and
-/// Kubernetes ends that last run, whatever it was about to do: the run before is the one that failed. That is so whatever the pod's
-/// policy: containers may have rules of their own.
+/// Kubernetes ends that last run, whatever it was about to do: the run before is the one that failed. That is so under
+/// every policy of the pod: containers may have rules of their own.
 pub(super) fn end(container: &ContainerView) -> Option<&Termination> {
     match (&container.state, &container.previous) {
         (ContainerState::Terminated(own), None) => Some(own),

@@ -99,7 +99,7 @@ fn of_pod(pod: &PodView) -> Option<Diagnosis> {
     let end = failures().next()?;
     let code = match end.origin() {
         Origin::NotStarted => JobError::ContainerNotStarted,
-        // The node's trouble: a run that nobody saw the end of.
+        // The node's trouble: the run's end was not seen.
         Origin::Lost => JobError::NodeLost,
         Origin::Program | Origin::Restarted => return None,
     };
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_of_all_containers_is_nobodys_failure() {
+    fn a_restart_of_all_containers_is_no_failure() {
         let restarted = json!({"state": {"running": {}}, "restartCount": 1,
                                "lastState": {"terminated": {"exitCode": 137, "reason": "RestartingAllContainers"}}});
         let mut both = a_pod("x-1", &restarted);

@@ -18,7 +18,7 @@ use crate::{
 
 /// The kubelet lacks something that the pod asks for: `OutOfcpu`, `OutOfpods`, `OutOfnvidia.com/gpu`.
 const OUT_OF: &str = "OutOf";
-/// What the kubelet's message begins with when it does not admit a pod, whatever the reason.
+/// What the kubelet's message begins with when it does not admit a pod.
 const REJECTED: &str = "Pod was rejected";
 /// How a kubelet under pressure says that it admits no pods (`Admit` in `pkg/kubelet/eviction`). Earlier ones said nothing before it.
 const UNDER_PRESSURE: &str = "The node had condition";

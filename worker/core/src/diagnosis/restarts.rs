@@ -1,8 +1,8 @@
 //! Containers that are restarted again and again without any limit of the Job that would end it.
 //!
 //! The Job controller counts the restarts of containers only where the pods' policy is `OnFailure` (`pastBackoffLimitOnFailure` in
-//! `pkg/controller/job/job_controller.go`), and then those of native sidecars too. With `Never` a native sidecar is restarted for ever,
-//! whatever becomes of the pod, and so is a container whose own rules say so.
+//! `pkg/controller/job/job_controller.go`), and then those of native sidecars too. With `Never` a native sidecar is restarted for
+//! ever, and so is a container whose own rules say so.
 
 use std::time::Duration;
 
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_that_its_own_rule_restarts_for_ever_is_told_of() {
+    fn a_container_that_its_own_rule_restarts_for_ever_is_reported_and_not_ended() {
         let healthy = json!({"state": {"running": {}}, "started": true});
         let mut main = backing_off();
         assert_eq!(symptom(&pod("Never", &healthy, &main), &[]), None);

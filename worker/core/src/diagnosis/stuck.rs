@@ -14,7 +14,7 @@ use super::{
 use crate::{
     budget::shortened,
     event::EventView,
-    failure::JobError,
+    failure::{JobError, reason_parts},
     job::JobView,
     pending::FIRST_LOOK,
     pod::{ContainerState, ContainerView, Placement, PodView, Remark},
@@ -128,7 +128,7 @@ fn unplaced(pod: &PodView, about: &[&EventView]) -> Option<Symptom> {
     let event = latest(about, |event| event.reason == "FailedScheduling");
     let message = match &pod.placement {
         Placement::Placed => return None,
-        Placement::Refused(remark) if remark.reason != "Unschedulable" => return None,
+        Placement::Refused(remark) if reason_parts(&remark.reason).0 == "SchedulingGated" => return None,
         Placement::Refused(remark) => &remark.message,
         Placement::Unseen => match event {
             Some(event) => &event.message,

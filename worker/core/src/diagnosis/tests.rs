@@ -13,7 +13,7 @@ use crate::{
     event::EventView,
     failure::JobError,
     job::{JobView, Phase, Readiness},
-    pod::{ContainerView, PodView},
+    pod::{ContainerView, Placement, PodView, Remark},
 };
 
 /// What a Job looked like.
@@ -232,6 +232,18 @@ fn what_may_be_meant_that_way_is_told_and_not_ended() {
     let mut injected = Fixture::named("sidecar-running");
     injected.view.containers.retain(|name| name == "main");
     assert_eq!(injected.symptom().unwrap().course, Course::Fail);
+}
+
+#[test]
+fn only_a_gate_keeps_a_pod_from_its_node_by_intention() {
+    let refused = |reason: &str| {
+        let mut fixture = Fixture::named("too-much-cpu");
+        let remark = Remark { reason: reason.to_owned(), message: "why".to_owned() };
+        fixture.pods.iter_mut().for_each(|pod| pod.placement = Placement::Refused(remark.clone()));
+        fixture.symptom().map(|symptom| symptom.diagnosis.code)
+    };
+    assert_eq!(refused("SchedulerError"), Some(JobError::Unschedulable));
+    assert_eq!(refused("SchedulingGated"), None);
 }
 
 #[test]
