@@ -38,6 +38,7 @@ pub mod pod;
 pub mod progress;
 pub mod refusal;
 pub mod request;
+pub mod retry_after;
 pub mod service_account;
 pub mod tempo;
 pub mod token;

@@ -14,7 +14,7 @@ use tower::{
     util::{BoxService, MapResultLayer},
 };
 
-use super::{Reachability, events::Written};
+use super::{Reachability, body::Reading, events::Written};
 use crate::{clock::Clock, error_chain::sources};
 
 /// A server that accepts a connection but sends no response header within this time is in trouble. Admission webhooks alone may
@@ -36,6 +36,7 @@ pub struct Cluster {
     /// For logs: a quiet container may hold back even the response header.
     pub(super) logs: Client,
     pub(super) written: Written,
+    pub(super) reading: Reading,
     url: String,
     namespace: String,
     reachability: Reachability,
@@ -147,7 +148,8 @@ impl Cluster {
         reachability: Reachability,
         clock: Clock,
     ) -> Self {
-        Self { api, logs, written: Written::default(), url, namespace, reachability, clock }
+        let (written, reading) = (Written::default(), Reading::default());
+        Self { api, logs, written, reading, url, namespace, reachability, clock }
     }
 
     /// The same, with another namespace for the worker's own things.

@@ -7,9 +7,12 @@ use runjob_core::{answer::ApiAnswer, call, job::JobView, names::JobKey, plan::Pl
 use serde_json::{Value, json};
 
 use super::{
-    Cluster, Exchanged, Unreachable,
+    Called, Cluster, Exchanged, Unreachable,
     exchange::{Ask, escape, message},
 };
+
+/// How much is read of the answer to a call: four times what a result can carry, since it may be written with many spaces.
+const MAX_CALL: usize = 1024 * 1024;
 
 /// A write to an existing Job did not happen, as far as is known.
 #[derive(Debug, thiserror::Error)]
@@ -105,7 +108,7 @@ impl Cluster {
     }
 
     /// Sends a user's request as it is.
-    pub async fn call(&self, call: &call::Call) -> Result<Exchanged, Unreachable> {
+    pub async fn call(&self, call: &call::Call) -> Result<Called, Unreachable> {
         let method = match call.method {
             call::Method::Get => Method::GET,
             call::Method::Head => Method::HEAD,
@@ -116,7 +119,8 @@ impl Cluster {
         };
         let mut ask = Ask::new(format!("{method} {}", call.path_and_query), method, call.path_and_query.clone());
         ask.body = call.body.as_ref().map(|body| (call.content_type.clone().unwrap_or_default(), body.to_string()));
-        self.exchange(&ask).await
+        ask.most = MAX_CALL;
+        self.exchange_call(&ask).await
     }
 
     /// Asks for anything at all, to see whether the API answers.

@@ -1,6 +1,7 @@
 //! The Kubernetes API: a client, the shared watch, creates and patches, pods and their logs, Events. Nothing in here knows Step
 //! Functions.
 
+mod body;
 mod connection;
 mod eks;
 mod events;
@@ -20,7 +21,7 @@ pub use eks::{
     NotAnAuthority, NotAnEksName, NotAnEndpoint,
 };
 pub use events::{EventKind, MAX_UNTOLD, keep_telling};
-pub use exchange::{Delivery, Exchanged, Unreachable};
+pub use exchange::{Called, Delivery, Exchanged, Succeeded, Unreachable};
 pub use jobs::{Fence, WriteError};
 pub use leases::LeaseKey;
 pub use list::ListError;

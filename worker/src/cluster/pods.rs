@@ -9,20 +9,20 @@ use super::{
 };
 
 impl Cluster {
-    /// Lists the pods that the Job's selector finds and keeps those that this very Job owns: an earlier Job of the same name
-    /// may have left some behind.
-    pub async fn pods(&self, view: &JobView) -> Result<Vec<PodView>, ListError> {
+    /// Lists the pods that the Job's selector finds and gives those to `take` that this very Job owns: an earlier Job of the same name
+    /// may have left some behind. So few lists at a time, and none while the API is known to be away.
+    pub async fn pods(&self, view: &JobView, mut take: impl FnMut(PodView) + Send) -> Result<(), ListError> {
+        // Closed only when the worker ends.
+        let _turn = self.reading.lists.acquire().await.ok();
+        self.reachability().restored().await;
         let (namespace, selector) = (escape(&view.key.namespace), escape(&view.selector));
         let uri = format!("/api/v1/namespaces/{namespace}/pods?labelSelector={selector}");
         let ask = Ask::new(format!("list the pods of the Job {}", view.key), Method::GET, uri);
-        let mut pods = Vec::new();
-        self.list(ask, |pod| {
-            let pod = PodView::of(pod);
+        self.list(ask, |pod: PodView| {
             if pod.owners.contains(&view.uid) {
-                pods.push(pod);
+                take(pod);
             }
         })
-        .await?;
-        Ok(pods)
+        .await
     }
 }

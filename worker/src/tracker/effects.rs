@@ -19,7 +19,7 @@ use tracing::{info, warn};
 use super::{
     capture::{Captured, LogPermits, MAX_ROOM},
     look::{Looked, Looks},
-    table::JobId,
+    table::{Held, JobId},
 };
 use crate::{
     cluster::{Cluster, EventKind, Exchanged, Fence, WriteError},
@@ -28,6 +28,7 @@ use crate::{
     retry::{CALLS, Pauses},
     room::Room,
     sfn::{Clients, Reply},
+    workshop::Workshop,
 };
 
 /// A write that the API server refuses (RBAC, admission) is not worth repeating sooner.
@@ -41,6 +42,8 @@ const MAX_REPLIES: usize = 64;
 /// refused again and again must not hold up the others. After an outage very many are due at once, and an API server that
 /// has only just come back has others to serve.
 const MAX_WRITES: usize = 64;
+/// The most Jobs that are read again for their answers at a time: what was not kept may be large.
+const MAX_READ_AGAIN: usize = 8;
 /// How often a settling looks again when the Job keeps changing under it.
 const SETTLE_ATTEMPTS: u32 = 5;
 
@@ -57,6 +60,9 @@ pub struct Effects {
     pub(super) log_permits: LogPermits,
     pub(super) room: Room,
     pub(super) looks: Looks,
+    pub(super) workshop: Workshop,
+    /// For Jobs that have to be read again for their answer.
+    pub(super) reading_again: Semaphore,
     /// By region.
     replying: BTreeMap<String, Semaphore>,
     writing: Semaphore,
@@ -106,7 +112,7 @@ pub(super) enum WorkKind {
     Capture { extent: Extent, job_ended: CancellationToken },
     Look,
     Snapshot { extent: Extent, captured: Arc<Captured> },
-    Report { verdict: Verdict, object: Option<Arc<Value>>, captured: Arc<Captured> },
+    Report { verdict: Verdict, object: Option<Held>, captured: Arc<Captured> },
     Settle,
     Delete,
     Note { until: Moment },
@@ -154,7 +160,7 @@ impl Later {
     pub(super) fn from(self, now: Moment) -> Stage {
         match self {
             Self::Never => Stage::Done,
-            Self::After(pause) => Stage::Again(Moment(now.0 + pause)),
+            Self::After(pause) => Stage::Again(now.after(pause)),
         }
     }
 }
@@ -162,7 +168,7 @@ impl Later {
 /// When a missing Job is asked for again, if asking has decided nothing.
 pub(super) fn confirm_again(shown: Confirmation, now: Moment) -> Moment {
     let pause = if shown == Confirmation::Forbidden { AFTER_REFUSAL } else { AFTER_TROUBLE };
-    Moment(now.0 + pause)
+    now.after(pause)
 }
 
 impl Effects {
@@ -187,6 +193,8 @@ impl Effects {
             log_permits: LogPermits::default(),
             room: Room::of(MAX_ROOM),
             looks: Looks::default(),
+            workshop: Workshop::default(),
+            reading_again: Semaphore::new(MAX_READ_AGAIN),
             replying,
             writing: Semaphore::new(MAX_WRITES),
         }
@@ -229,7 +237,7 @@ impl Effects {
         view: JobView,
         stamp: &Stamp,
         verdict: Verdict,
-        object: Option<Arc<Value>>,
+        object: Option<Held>,
         captured: &Captured,
     ) -> Delivery {
         match (&stamp.waiter, &self.returning) {
@@ -266,7 +274,7 @@ impl Effects {
         let since_its_end =
             view.finished.map(|finished| self.cluster.clock().wall().duration_since(finished).as_secs());
         let since_its_end = since_its_end.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or_default();
-        since_its_end + self.care.reattach_grace.as_secs()
+        since_its_end.saturating_add(self.care.reattach_grace.as_secs())
     }
 
     /// Asks something of the API server when it is its turn, and not while the API is known to be away.

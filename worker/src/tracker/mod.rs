@@ -15,6 +15,7 @@
 
 mod capture;
 mod effects;
+mod foremost;
 mod look;
 mod pulse;
 mod reply;

@@ -68,6 +68,19 @@ impl JobId {
     }
 }
 
+/// A whole Job that is kept for its answer, and counts until that is composed.
+pub(super) struct Held {
+    object: Arc<Value>,
+    permit: OwnedSemaphorePermit,
+}
+
+impl Held {
+    /// The Job, and what has to be kept as long as anything is made of it.
+    pub(super) fn split(self) -> (Arc<Value>, OwnedSemaphorePermit) {
+        (self.object, self.permit)
+    }
+}
+
 /// What is known of a watched Job, and what was done for it so far.
 pub(super) struct Entry {
     pub(super) stamp: Arc<Stamp>,
@@ -84,7 +97,7 @@ pub(super) struct Entry {
     missing_since: Option<Moment>,
     /// The most that it may be stuck, if there is a bound.
     longest_grace: Option<Duration>,
-    object: Option<(Arc<Value>, OwnedSemaphorePermit)>,
+    object: Option<Held>,
     ended: Option<Instant>,
     /// Cancelled when the Job has ended: logs that are being followed have their end in sight then.
     job_ended: CancellationToken,
@@ -120,11 +133,13 @@ impl Entry {
         self.missing_since = None;
         self.progress.observe(&view, self.longest_grace, clock.now());
         self.view = view;
-        self.object = object.and_then(|object| Some((object, holds.clone().try_acquire_owned().ok()?)));
+        // What was held before makes room first.
+        self.object = None;
+        self.object = object.and_then(|object| Some(Held { object, permit: holds.clone().try_acquire_owned().ok()? }));
     }
 
     pub(super) fn decide(&mut self, now: Moment) -> Decision {
-        if self.progress.deleting_since.is_some_and(|since| Moment(since.0 + DELETION_PATIENCE) <= now) {
+        if self.progress.deleting_since.is_some_and(|since| since.after(DELETION_PATIENCE) <= now) {
             // It is about to be reported as deleted: its logs have had their time.
             self.job_ended.cancel();
         }
@@ -171,7 +186,7 @@ impl Entry {
         let diagnosis = looked.symptom.map(|symptom| symptom.diagnosis).filter(|_| finding == Finding::Stuck)?;
         // Only for the report: a Job that is waited for all the same may be so for days.
         if pending.to_be_failed().is_some() && self.stamp.options.on_stuck == OnStuck::Fail {
-            self.captured = Arc::new(Captured::stuck(looked.pods, looked.events, diagnosis.clone()));
+            self.captured = Arc::new(Captured::stuck(looked.pods, looked.listed, looked.events, diagnosis.clone()));
         }
         Some(diagnosis)
     }
@@ -190,11 +205,9 @@ impl Entry {
             Effect::Capture(extent) => WorkKind::Capture { extent: *extent, job_ended: self.job_ended.clone() },
             Effect::Look => WorkKind::Look,
             Effect::Snapshot(extent) => WorkKind::Snapshot { extent: *extent, captured: self.captured.clone() },
-            Effect::Report(verdict) => WorkKind::Report {
-                verdict: *verdict,
-                object: self.object.take().map(|(object, _)| object),
-                captured: self.captured.clone(),
-            },
+            Effect::Report(verdict) => {
+                WorkKind::Report { verdict: *verdict, object: self.object.take(), captured: self.captured.clone() }
+            }
             Effect::Settle => WorkKind::Settle,
             Effect::Delete => WorkKind::Delete,
             Effect::Note => WorkKind::Note { until: self.progress.kept_until },
@@ -208,7 +221,7 @@ impl Entry {
         if self.progress.token == TokenState::Gone {
             return;
         }
-        let for_a_while = |pause| Moment(keep.now.0 + pause);
+        let for_a_while = |pause| keep.now.after(pause);
         self.progress.note = Stage::Done;
         self.progress.kept_until = match (self.stamp.kept_until, trust) {
             // Another process has begun to wait.
@@ -284,7 +297,7 @@ impl Entry {
         let Progress { token, reply, settle, deletion, .. } = &self.progress;
         let is_over = |stage: &Stage| match stage {
             Stage::Done => true,
-            Stage::Again(when) => when.0 > now.0 + SOON,
+            Stage::Again(when) => *when > now.after(SOON),
             Stage::Open | Stage::Running => false,
         };
         matches!(token, TokenState::Elsewhere { .. })
@@ -293,7 +306,7 @@ impl Entry {
 
     /// An effect has panicked.
     pub(super) fn panicked(&mut self, effect: &Effect, now: Moment) {
-        if self.progress.panicked(effect, now, Moment(now.0 + AFTER_PANIC)) == CaptureAfterPanic::Lost {
+        if self.progress.panicked(effect, now, now.after(AFTER_PANIC)) == CaptureAfterPanic::Lost {
             self.captured = Arc::new(Captured::failed());
         }
     }
@@ -440,6 +453,28 @@ mod tests {
             assert!(entry.captured.logs.is_none());
             assert_eq!(entry.progress.capture, Stage::Open);
         }
+    }
+
+    #[test]
+    fn a_job_that_is_held_counts_until_its_answer_is_composed() {
+        let (holds, object) = (Arc::new(Semaphore::new(1)), Arc::new(json!({"kind": "Job"})));
+        let (clock, verdict) = (Clock::start(), runjob_core::lifecycle::Verdict::Succeeded);
+        let held_for = |entry: &mut Entry| match entry.work(&Effect::Report(verdict)).kind {
+            WorkKind::Report { object, .. } => object,
+            _ => None,
+        };
+        let (_, mut first) = an_entry();
+        first.observe(first.view.clone(), Some(object.clone()), &holds, clock);
+        // Seen again, it is not counted twice.
+        first.observe(first.view.clone(), Some(object.clone()), &holds, clock);
+        let being_reported = held_for(&mut first);
+        assert!(being_reported.is_some());
+        let (_, mut second) = an_entry();
+        second.observe(second.view.clone(), Some(object.clone()), &holds, clock);
+        assert!(held_for(&mut second).is_none());
+        drop((being_reported, first));
+        second.observe(second.view.clone(), Some(object), &holds, clock);
+        assert!(held_for(&mut second).is_some());
     }
 
     #[test]
