@@ -24,12 +24,16 @@ impl Workshop {
         if bytes <= ON_THE_SPOT {
             return work();
         }
-        // Closed only when the worker ends. It goes with the work, which goes on if its caller does not wait for it.
-        let turn = self.0.clone().acquire_owned().await.ok();
-        let worked = spawn_blocking(move || {
-            let result = work();
-            drop(turn);
-            result
+        // Closed only when the worker ends. The work has it, which goes on if its caller does not wait for it, and the caller, so that
+        // the thread is free when the next piece wants one: each further thread would keep memory of its own.
+        let turn = Arc::new(self.0.clone().acquire_owned().await.ok());
+        let worked = spawn_blocking({
+            let turn = turn.clone();
+            move || {
+                let result = work();
+                drop(turn);
+                result
+            }
         });
         match worked.await.map_err(tokio::task::JoinError::try_into_panic) {
             Ok(result) => result,

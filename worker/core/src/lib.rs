@@ -28,6 +28,7 @@ pub mod ledger;
 pub mod lifecycle;
 pub mod log_options;
 pub mod logs;
+pub mod lookup;
 pub mod manifest;
 pub mod names;
 pub mod output;

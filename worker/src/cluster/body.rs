@@ -15,8 +15,8 @@ use crate::{
     workshop::{ON_THE_SPOT, Workshop},
 };
 
-/// What the long answers that are being read may take together, in KiB: 16 MiB.
-const MAX_LONG: u32 = 16 * 1024;
+/// What the long answers that are being read may take together, in KiB: 8 MiB.
+const MAX_LONG: u32 = 8 * 1024;
 /// What one of them takes of it at most: an object has 1.5 MiB where Kubernetes stores it, and seldom twice that as JSON.
 const MAX_SHARE: usize = 4 * 1024 * 1024;
 /// The most lists of pods at a time: after an outage very many are due at once, each with a connection of its own.
@@ -137,7 +137,7 @@ mod tests {
         while let Some(body) = reading.read(a_body(MIB), MIB).now_or_never() {
             held.push(body.unwrap());
         }
-        assert_eq!(held.len(), 16);
+        assert_eq!(held.len(), 8);
         assert!(reading.read(a_body(ON_THE_SPOT), MIB).now_or_never().is_some());
         let first = held.pop().unwrap();
         first.parse(&reading, |_| ()).await;

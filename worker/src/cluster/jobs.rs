@@ -58,11 +58,6 @@ impl Cluster {
         self.exchange(&ask.with_body("application/json", &plan.job)).await
     }
 
-    /// Reads a Job.
-    pub async fn get(&self, key: &JobKey) -> Result<Exchanged, Unreachable> {
-        self.exchange(&Ask::new(format!("read the Job {key}"), Method::GET, uri_of(key))).await
-    }
-
     /// Makes an existing Job the plan's own, if it is still as it was found.
     pub async fn take_over(&self, plan: &Plan, found: &JobView) -> Result<Exchanged, WriteError> {
         self.patched(&found.key, &plan.take_over(found)).await
@@ -141,6 +136,6 @@ pub(super) fn written(exchanged: &Exchanged) -> Result<(), WriteError> {
     }
 }
 
-fn uri_of(key: &JobKey) -> String {
+pub(super) fn uri_of(key: &JobKey) -> String {
     format!("/apis/batch/v1/namespaces/{}/jobs/{}", escape(&key.namespace), escape(&key.name))
 }

@@ -22,7 +22,7 @@ use super::{
     table::{Held, JobId},
 };
 use crate::{
-    cluster::{Cluster, EventKind, Exchanged, Fence, WriteError},
+    cluster::{Cluster, EventKind, Fence, Lookup, WriteError},
     metrics::{self, Metrics},
     replies::{Delivery, Replies},
     retry::{CALLS, Pauses},
@@ -395,30 +395,19 @@ impl Effects {
     /// Reads the very Job. Ends only when the API server has spoken.
     pub(super) async fn read(&self, view: &JobView, pauses: &mut Pauses) -> Found {
         loop {
-            let after = match self.in_turn(self.cluster.get(&view.key)).await {
-                Ok(Exchanged { answer, .. }) if answer.status == 404 => return Found::Gone,
-                Ok(Exchanged { answer, .. }) if answer.status == 403 => {
+            let unavailable = match self.in_turn(self.cluster.look_up(&view.key)).await {
+                Lookup::Found(found, exchanged) if found.uid == view.uid => {
+                    return Found::There(found, Arc::new(exchanged.answer.body));
+                }
+                Lookup::Found(..) | Lookup::Absent => return Found::Gone,
+                Lookup::Denied(_) => {
                     warn!("this worker may not read a Job");
                     return Found::Refused;
                 }
-                Ok(Exchanged { answer, .. }) if answer.is_success() => match JobView::of(&answer.body) {
-                    Ok(found) if found.uid == view.uid => return Found::There(Box::new(found), Arc::new(answer.body)),
-                    Ok(_) => return Found::Gone,
-                    Err(error) => {
-                        warn!(%error, "unable to read a Job");
-                        None
-                    }
-                },
-                Ok(Exchanged { answer, retry_after, .. }) => {
-                    warn!(status = answer.status, "unable to read a Job");
-                    retry_after
-                }
-                Err(error) => {
-                    warn!(%error, "unable to read a Job");
-                    None
-                }
+                Lookup::Unavailable(unavailable) => unavailable,
             };
-            tokio::time::sleep(pauses.next(after)).await;
+            warn!(%unavailable, "unable to read a Job yet");
+            tokio::time::sleep(pauses.next(unavailable.after())).await;
         }
     }
 }
