@@ -141,9 +141,8 @@ impl Session {
                 self.cluster.delete(&view, Fence::Version).await.map(|()| "it was deleted")
             };
             match done {
-                Err(WriteError::Changed) => tokio::time::sleep(pauses.next(None)).await,
+                Err(WriteError::Changed | WriteError::Unreachable(_)) => tokio::time::sleep(pauses.next(None)).await,
                 Err(WriteError::Passing { after, .. }) => tokio::time::sleep(pauses.next(after)).await,
-                Err(WriteError::Unreachable(_)) => tokio::time::sleep(pauses.next(None)).await,
                 done => return done,
             }
         }
