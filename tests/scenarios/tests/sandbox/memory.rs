@@ -72,7 +72,7 @@ async fn a_call_with_an_answer_of_16_mib_takes_little() {
 #[tokio::test]
 async fn thirty_two_calls_with_answers_of_a_mebibyte_take_little() {
     // The last ones fit once their spaces are gone.
-    let spaced = ones(200 * 1024).replace(',', ",    ");
+    let spaced = ones(100 * 1024).replace(',', ",         ");
     for answer in [pods(MIB - 1024), ones(MIB), spaced] {
         let world = World::empty().await.unwrap();
         let (worker, idle) = a_worker(&world, &["--pollers", "4"]).await;
