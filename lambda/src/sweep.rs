@@ -22,7 +22,6 @@ use runjob_core::{
     failure::{ErrorName, TaskFailure},
     invalid::InvalidParameters,
     names::Group,
-    progress::Moment,
 };
 use serde_json::{Map, Value, json};
 use tokio::{task::JoinSet, time::timeout_at};
@@ -131,7 +130,7 @@ impl Function {
             }
             site.pulse.listed().await;
             let unanswered = site.heartbeats.ask_all().await;
-            site.pulse.idle_until(Moment(cluster.clock().now().0 + SOON)).await;
+            site.pulse.idle_until(cluster.clock().now().after(SOON)).await;
             if unanswered == 0 { Swept::Done } else { Swept::Unfinished }
         };
         let swept = timeout_at(time.end, gone_through).await.unwrap_or(Swept::Unfinished);

@@ -10,11 +10,12 @@
 use std::{sync::Arc, time::Duration};
 
 use runjob::{
-    cluster::{Fence, Scope, Watched, WatchedJob, WriteError, watch},
+    cluster::{Fence, Known, Scope, Watched, WatchedJob, WriteError, watch},
     heartbeat::Hold,
     lease::Mandate,
     liveness::Liveness,
     permits::Permits,
+    retry::CALLS,
     sfn::Reply,
     tracker::{Effects, Pulse, Returning, Tracker},
 };
@@ -121,11 +122,16 @@ impl Session {
     }
 
     async fn let_go(&self, plan: &Plan) -> Result<&'static str, WriteError> {
+        let mut pauses = CALLS.pauses();
         loop {
-            let found = self.cluster.get(&plan.key).await?;
-            let view = match JobView::of(&found.answer.body) {
-                Ok(view) if ledger_is(&view, plan) => view,
-                _ => return Ok("it is gone"),
+            // As long as nobody knows, it may run on: that is found out for as long as there is time.
+            let view = match self.cluster.find_out(&plan.key).await {
+                Known::Found(view, _) if ledger_is(&view, plan) => view,
+                Known::Found(..) => return Ok("it is not this invocation's any more"),
+                Known::Absent => return Ok("it is gone"),
+                Known::Denied => {
+                    return Ok("the function may not read it any more, and it goes when a worker or a sweep finds it");
+                }
             };
             let done = if outlives_its_task(&view, &plan.stamp) {
                 self.cluster
@@ -136,7 +142,8 @@ impl Session {
                 self.cluster.delete(&view, Fence::Version).await.map(|()| "it was deleted")
             };
             match done {
-                Err(WriteError::Changed) => {}
+                Err(WriteError::Changed | WriteError::Unreachable(_)) => tokio::time::sleep(pauses.next(None)).await,
+                Err(WriteError::Passing { after, .. }) => tokio::time::sleep(pauses.next(after)).await,
                 done => return done,
             }
         }

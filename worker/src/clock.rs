@@ -6,6 +6,9 @@ use jiff::{SignedDuration, Timestamp};
 use runjob_core::progress::Moment;
 use tokio::time::Instant;
 
+/// No process lives so long.
+const NEVER: Duration = Duration::from_hours(30 * 365 * 24);
+
 /// Counts from the moment that it was made.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
@@ -60,9 +63,9 @@ impl Clock {
         }
     }
 
-    /// The instant of a moment of this clock. One that no instant can say is a day away: times that others write may be anything.
+    /// The instant of a moment of this clock. One that no clock comes to is so far away that it makes no difference.
     pub fn instant(&self, moment: Moment) -> Instant {
-        self.start.checked_add(moment.0).unwrap_or_else(|| Instant::now() + Duration::from_hours(24))
+        self.start.checked_add(moment.0).unwrap_or(self.start + NEVER)
     }
 }
 

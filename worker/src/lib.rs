@@ -38,3 +38,4 @@ pub mod starter;
 pub mod telemetry;
 pub mod tracker;
 pub mod worker;
+mod workshop;

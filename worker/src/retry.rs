@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use backoff::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use runjob_core::retry_after::LONGEST;
 
 /// How long to wait between attempts.
 #[derive(Debug, Clone, Copy)]
@@ -35,10 +36,10 @@ impl RetryPolicy {
 }
 
 impl Pauses {
-    /// The next pause. `at_least`: what the server asked for (`Retry-After`).
+    /// The next pause. `at_least`: what the server asked for (`Retry-After`), as far as that is heeded.
     pub fn next(&mut self, at_least: Option<Duration>) -> Duration {
         let pause = self.series.next().unwrap_or(self.policy.longest);
-        pause.max(at_least.unwrap_or_default())
+        pause.max(at_least.unwrap_or_default().min(LONGEST))
     }
 
     /// Begins anew, after a success.
@@ -64,5 +65,12 @@ mod tests {
     #[test]
     fn a_server_that_asks_for_time_gets_it() {
         assert!(CALLS.pauses().next(Some(Duration::from_mins(1))) >= Duration::from_mins(1));
+    }
+
+    #[test]
+    fn no_server_makes_anything_wait_for_longer_than_a_minute() {
+        for wish in [Duration::from_hours(1), Duration::MAX] {
+            assert_eq!(CALLS.pauses().next(Some(wish)), LONGEST);
+        }
     }
 }

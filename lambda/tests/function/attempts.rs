@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use runjob_sandbox::kube::Propagation;
+use http::StatusCode;
+use runjob_sandbox::{faults::Effect, kube::Propagation};
 use runjob_scenarios::jobs::{Gate, a_job};
 use serde_json::json;
 use tokio::time::timeout;
@@ -63,6 +64,21 @@ async fn a_job_without_a_key_that_runs_too_long_is_deleted_with_advice() {
     let kube = world.sandbox.kubernetes();
     kube.wait_for(|kube| kube.list("jobs", None).is_empty().then_some(())).await;
     world.assert_one_job();
+}
+
+#[tokio::test]
+async fn a_job_without_a_key_is_not_taken_for_gone_because_it_cannot_be_read_at_first() {
+    for status in [StatusCode::UNAUTHORIZED, StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE] {
+        let (world, gate) = (World::of_seconds(4).await, Gate::closed("unread"));
+        let body = json!({"kind": "Status", "code": status.as_u16(), "message": "not now"}).to_string();
+        let trouble = Effect::Answer { status, retry_after: None, body };
+        world.sandbox.kube.faults().plan("get jobs", trouble, 1);
+        let (error, cause) = told(world.ask(&gate.job("x")).await);
+        assert_eq!(error, "RunJob.IdempotencyKeyMissing");
+        assert!(cause["message"].as_str().unwrap().contains("it was deleted"), "{status}: {cause}");
+        let kube = world.sandbox.kubernetes();
+        kube.wait_for(|kube| kube.list("jobs", None).is_empty().then_some(())).await;
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 
 use crate::{
     failure::{ErrorName, TaskFailure},
@@ -35,9 +35,17 @@ impl ApiAnswer {
 
     /// The native envelope: `{"ResponseBody": …, "StatusCode": 200, "StatusText": "OK"}`.
     pub fn envelope(&self) -> Value {
-        let mut body = self.body.clone();
-        redact(&mut body);
-        json!({"ResponseBody": body, "StatusCode": self.status, "StatusText": self.status_text})
+        self.clone().into_envelope()
+    }
+
+    /// The same of an answer that may be long: there is never a second copy of it.
+    pub fn into_envelope(mut self) -> Value {
+        redact(&mut self.body);
+        let mut envelope = Map::new();
+        envelope.insert("ResponseBody".to_owned(), self.body);
+        envelope.insert("StatusCode".to_owned(), self.status.into());
+        envelope.insert("StatusText".to_owned(), self.status_text.into());
+        envelope.into()
     }
 
     /// The native failure: `EKS.<status>` with the envelope as its cause.
@@ -70,6 +78,8 @@ fn redact(value: &mut Value) {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

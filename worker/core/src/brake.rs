@@ -30,7 +30,7 @@ impl Brake {
         }
         // More than half of those whose state is known.
         if self.deaths.len() > ALWAYS_BELIEVED && self.deaths.len() > alive {
-            self.until = Some(Moment(now.0 + HOLD));
+            self.until = Some(now.after(HOLD));
         }
     }
 

@@ -1,7 +1,7 @@
 //! What the tracker keeps of a watched Job: a few facts, not the object.
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use crate::{
     ledger::{self, Entry, GROUP, HELD_TTL},
@@ -170,7 +170,7 @@ impl JobView {
             going: ledger::going(metadata),
             selector: selector(job.pointer("/spec/selector")),
             ttl: job.pointer("/spec/ttlSecondsAfterFinished").and_then(Value::as_u64),
-            ended_pods: count("succeeded") + count("failed"),
+            ended_pods: count("succeeded").saturating_add(count("failed")),
             readiness: Readiness::of(job),
             containers: container_names(template),
         })
@@ -184,6 +184,39 @@ impl JobView {
             _ => &self.containers,
         };
         own.iter().any(|own| own == container)
+    }
+}
+
+impl JobView {
+    /// The Job as far as it is still known when it is gone: its identity, and how it ended.
+    pub fn known(&self) -> Value {
+        let mut job = json!({
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {"namespace": self.key.namespace, "name": self.key.name, "uid": self.uid},
+        });
+        let mut condition = match &self.phase {
+            Phase::Complete => json!({"type": "Complete", "status": "True"}),
+            Phase::Failed { reason, message } => {
+                json!({"type": "Failed", "status": "True", "reason": reason, "message": message})
+            }
+            Phase::Succeeding => json!({"type": "SuccessCriteriaMet", "status": "True"}),
+            Phase::Failing => json!({"type": "FailureTarget", "status": "True"}),
+            Phase::Active => return job,
+        };
+        let mut status = Map::new();
+        if let (Some(finished), Some(condition)) = (self.finished, condition.as_object_mut()) {
+            condition.insert("lastTransitionTime".to_owned(), finished.to_string().into());
+            // Only of success does Kubernetes note the time.
+            if self.phase == Phase::Complete {
+                status.insert("completionTime".to_owned(), finished.to_string().into());
+            }
+        }
+        status.insert("conditions".to_owned(), vec![condition].into());
+        if let Some(job) = job.as_object_mut() {
+            job.insert("status".to_owned(), status.into());
+        }
+        job
     }
 }
 
@@ -218,8 +251,6 @@ fn selector(selector: Option<&Value>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::fixtures::a_job;
 
@@ -263,6 +294,25 @@ mod tests {
                                  {"key": "f", "operator": "DoesNotExist"}],
         })));
         assert_eq!(selector, "a=b,c in (d,e),!f");
+    }
+
+    #[test]
+    fn of_a_job_that_is_gone_there_is_its_identity_and_how_it_ended() {
+        let phase = |job: &Value| Phase::of(job.get("status"));
+        let complete = JobView { finished: "2026-01-01T00:00:00Z".parse().ok(), ..a_job().complete().view() };
+        let known = complete.known();
+        assert_eq!((phase(&known), finished(known.get("status"))), (Phase::Complete, complete.finished));
+        assert_eq!(known["metadata"]["uid"], json!(complete.uid));
+        assert_eq!(known["status"]["completionTime"], json!("2026-01-01T00:00:00Z"));
+        let failed = a_job().failed("BackoffLimitExceeded").view();
+        assert_eq!(phase(&failed.known()), failed.phase);
+        assert_eq!(a_job().view().known().get("status"), None);
+    }
+
+    #[test]
+    fn counts_that_cannot_be_are_no_trouble() {
+        let job = a_job().status(json!({"succeeded": u64::MAX, "failed": u64::MAX}));
+        assert_eq!(job.view().ended_pods, u64::MAX);
     }
 
     #[test]

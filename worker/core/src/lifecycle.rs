@@ -132,7 +132,7 @@ fn wants_amending(view: &JobView, stamp: &Stamp, progress: &Progress) -> bool {
 
 /// When the logs of a Job that was deleted have had their time.
 pub fn last_words_end(progress: &Progress) -> Option<Moment> {
-    progress.deleting_since.map(|since| Moment(since.0 + LAST_WORDS))
+    progress.deleting_since.map(|since| since.after(LAST_WORDS))
 }
 
 fn next(view: &JobView, stamp: &Stamp, progress: &Progress, now: Moment) -> Decision {
@@ -171,7 +171,7 @@ fn next(view: &JobView, stamp: &Stamp, progress: &Progress, now: Moment) -> Deci
     if stamp.answer == Answer::WhenCreated {
         return report(progress, Verdict::Created, now);
     }
-    let deleted_for_long = progress.deleting_since.map(|since| Moment(since.0 + DELETION_PATIENCE));
+    let deleted_for_long = progress.deleting_since.map(|since| since.after(DELETION_PATIENCE));
     match (&view.phase, deleted_for_long) {
         (Phase::Complete, _) => captured_first(stamp, progress, Verdict::Succeeded, now),
         (Phase::Failed { .. }, _) => captured_first(stamp, progress, Verdict::Failed, now),
@@ -250,8 +250,8 @@ fn when_captured(progress: &Progress, verdict: Verdict, now: Moment) -> Decision
 /// When a capture of the pods of a Job that was deleted is not waited for any more. One that began late has some seconds all the same.
 fn capture_end(progress: &Progress) -> Option<Moment> {
     let since = progress.deleting_since?;
-    let begun = progress.capture_begun.0 + DELETION_PATIENCE.saturating_sub(LAST_WORDS);
-    Some(Moment((since.0 + DELETION_PATIENCE).max(begun)))
+    let begun = progress.capture_begun.after(DELETION_PATIENCE.saturating_sub(LAST_WORDS));
+    Some(since.after(DELETION_PATIENCE).max(begun))
 }
 
 /// The first of these that is still to come.

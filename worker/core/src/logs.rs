@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, iter};
 
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use crate::{
     budget::{ByteBudget, escaped_len, fair_shares, head_within, tail_within},
@@ -190,44 +190,143 @@ impl LogText {
         Self { head: head.to_owned(), cut, tail: tail.to_owned() }
     }
 
-    /// What it is in an answer as a whole, if that takes no more than its share.
-    fn whole_within(&self, format: LogFormat, share: usize) -> Option<Value> {
-        if self.is_cut() {
-            return None;
-        }
-        let whole = self.rendered(format);
-        (whole.to_string().len() <= share.max(CUT_MARK)).then_some(whole)
-    }
-
     /// The same log, cut until it takes no more than its share of an answer.
     fn cut_to(&self, share: usize) -> Self {
         // Two bytes for the quotes.
         self.within(share.saturating_sub(2))
     }
 
-    /// The native rule: a whole log that is one JSON document becomes that JSON. A log with a gap never does.
-    fn rendered(&self, format: LogFormat) -> Value {
-        let text = self.text();
-        if format == LogFormat::Parsed
-            && !self.is_cut()
-            && let Ok(document) = serde_json::from_str(&text)
-        {
-            return document;
+    /// The native rule: a whole log that is one JSON document becomes that JSON. A log with a gap never does. `None`: it stays text.
+    fn document(&self, format: LogFormat) -> Option<String> {
+        if format == LogFormat::Raw || self.is_cut() {
+            return None;
         }
-        Value::String(text)
+        let document: Value = serde_json::from_str(&self.text()).ok()?;
+        Some(document.to_string())
     }
+}
+
+/// What a log is in an answer. Worked out once: a log that is parsed takes many times its own size meanwhile, and its time.
+#[derive(Debug)]
+struct Whole<'l> {
+    log: &'l ContainerLog,
+    /// The document that it is, as JSON text.
+    document: Option<String>,
+    /// What it takes in an answer if nothing is cut.
+    size: usize,
+}
+
+impl<'l> Whole<'l> {
+    fn of(log: &'l ContainerLog, format: LogFormat) -> Self {
+        let ContainerLog::Read(text) = log else { return Self { log, document: None, size: 0 } };
+        let document = text.document(format);
+        // Two bytes for the quotes.
+        let size = document.as_ref().map_or_else(|| escaped_len(&text.text()) + 2, String::len);
+        Self { log, document, size }
+    }
+
+    /// Whether it needs no more than its share. One that is shorter than the mark of a cut needs none: cutting it would gain nothing.
+    fn fits(&self, share: usize) -> bool {
+        self.size <= share.max(CUT_MARK)
+    }
+
+    /// How much of an answer it can do with.
+    fn wants(&self) -> usize {
+        if self.size > CUT_MARK { self.size } else { 0 }
+    }
+
+    /// The fields that it is in an answer, as JSON text without the braces.
+    fn fields(&self, share: usize) -> String {
+        let quoted = |text: &str| Value::from(text).to_string();
+        match (self.log, &self.document) {
+            (ContainerLog::Unreadable { error, cause }, _) => {
+                format!("\"error\":{},\"cause\":{}", quoted(error), quoted(cause))
+            }
+            (ContainerLog::Read(text), Some(document)) if !text.is_cut() && self.fits(share) => {
+                format!("\"log\":{document}")
+            }
+            (ContainerLog::Read(text), _) => {
+                let fits = !text.is_cut() && self.fits(share);
+                let text = if fits { text.clone() } else { text.cut_to(share) };
+                let truncated = if text.is_cut() { ",\"truncated\":true" } else { "" };
+                format!("\"log\":{}{truncated}", quoted(&text.text()))
+            }
+        }
+    }
+}
+
+/// All logs of a Job, as they are in an answer.
+#[derive(Debug)]
+pub(crate) struct Rendering<'l> {
+    logs: &'l Logs,
+    wholes: Vec<Whole<'l>>,
+}
+
+impl<'l> Rendering<'l> {
+    pub(crate) fn of(logs: &'l Logs, format: LogFormat) -> Self {
+        Self { logs, wholes: logs.each().map(|log| Whole::of(log, format)).collect() }
+    }
+
+    /// How many pods there are.
+    pub(crate) fn pods(&self) -> usize {
+        self.logs.pods.len()
+    }
+
+    /// How many bytes each log of the first `keep` pods can do with, in the order of [`Rendering::text`].
+    pub(crate) fn sizes(&self, keep: usize) -> Vec<usize> {
+        let kept = self.logs.pods.iter().take(keep).flat_map(|pod| &pod.containers);
+        let kept = kept.map(|container| 1 + usize::from(container.previous.is_some())).sum();
+        self.wholes.iter().take(kept).map(Whole::wants).collect()
+    }
+
+    /// The native shape as JSON text, each log of the first `keep` pods within its share, the other pods counted as omitted:
+    /// `pods.<pod>.containers.<container>` = `{"log": …}` or `{"error": …, "cause": …}`; a `previous` beside it has the same shape.
+    pub(crate) fn text(&self, keep: usize, shares: &[usize]) -> String {
+        let mut wholes = self.wholes.iter().zip(shares);
+        let mut next = || wholes.next().map(|(whole, share)| whole.fields(*share)).unwrap_or_default();
+        let pods = self.logs.pods.iter().take(keep).map(|pod| {
+            let containers = pod.containers.iter().map(|container| {
+                let last = next();
+                let previous = container.previous.as_ref().map(|_| format!(",\"previous\":{{{}}}", next()));
+                (container.container.as_str(), format!("{{{last}{}}}", previous.unwrap_or_default()))
+            });
+            (pod.pod.as_str(), format!("{{\"containers\":{}}}", object(containers)))
+        });
+        let mut fields = vec![format!("\"pods\":{}", object(pods))];
+        let omitted = self.logs.omitted + self.pods().saturating_sub(keep);
+        for (name, count) in [("omitted", omitted), ("missing", self.logs.missing)] {
+            if count > 0 {
+                fields.push(format!("\"{name}\":{count}"));
+            }
+        }
+        if let Some((error, cause)) = &self.logs.unlisted {
+            fields.push(format!("\"error\":{},\"cause\":{}", Value::from(error.as_str()), Value::from(cause.as_str())));
+        }
+        format!("{{{}}}", fields.join(","))
+    }
+}
+
+/// An object of these fields, whose values are JSON texts already.
+fn object<'n>(fields: impl Iterator<Item = (&'n str, String)>) -> String {
+    let fields: Vec<String> = fields.map(|(name, value)| format!("{}:{value}", Value::from(name))).collect();
+    format!("{{{}}}", fields.join(","))
 }
 
 impl Logs {
     /// The logs, each cut to its share of a budget: an answer of that budget can carry no more of them.
     #[must_use]
     pub fn within(mut self, format: LogFormat, budget: ByteBudget) -> Self {
-        let shares = fair_shares(&self.sizes(format), budget.0);
-        for (log, share) in self.each_mut().zip(shares) {
-            if let ContainerLog::Read(text) = log
-                && text.whole_within(format, share).is_none()
-            {
-                *text = text.cut_to(share);
+        let wholes: Vec<Whole<'_>> = self.each().map(|log| Whole::of(log, format)).collect();
+        let wanted: Vec<usize> = wholes.iter().map(Whole::wants).collect();
+        let shares = fair_shares(&wanted, budget.0);
+        let cuts = wholes.iter().zip(shares).map(|(whole, share)| match whole.log {
+            ContainerLog::Read(text) if text.is_cut() || !whole.fits(share) => Some(text.cut_to(share)),
+            _ => None,
+        });
+        let cuts: Vec<Option<LogText>> = cuts.collect();
+        for (log, cut) in self.each_mut().zip(cuts) {
+            if let Some(cut) = cut {
+                *log = ContainerLog::Read(cut);
             }
         }
         self
@@ -242,7 +341,7 @@ impl Logs {
         self.each().map(size).sum()
     }
 
-    /// All logs, in the order of [`Logs::render`].
+    /// All logs, in the order of [`Rendering::text`].
     fn each(&self) -> impl Iterator<Item = &ContainerLog> {
         let containers = self.pods.iter().flat_map(|pod| &pod.containers);
         containers.flat_map(|container| iter::once(&container.log).chain(&container.previous))
@@ -252,73 +351,12 @@ impl Logs {
         let containers = self.pods.iter_mut().flat_map(|pod| &mut pod.containers);
         containers.flat_map(|container| iter::once(&mut container.log).chain(&mut container.previous))
     }
-
-    /// How many bytes each log can do with, in the order of [`Logs::render`]. One that is shorter than the mark of a cut asks for
-    /// none: cutting it would gain nothing.
-    pub(crate) fn sizes(&self, format: LogFormat) -> Vec<usize> {
-        let size = |log: &ContainerLog| match log {
-            ContainerLog::Read(text) => {
-                Some(text.rendered(format).to_string().len()).filter(|size| *size > CUT_MARK).unwrap_or_default()
-            }
-            ContainerLog::Unreadable { .. } => 0,
-        };
-        self.each().map(size).collect()
-    }
-
-    /// The native shape, each log within its share: `pods.<pod>.containers.<container>` = `{"log": …}` or
-    /// `{"error": …, "cause": …}`; a `previous` beside it has the same shape.
-    pub(crate) fn render(&self, format: LogFormat, shares: &[usize]) -> Value {
-        let mut shares = shares.iter().copied();
-        let mut pods = Map::new();
-        for pod in &self.pods {
-            let mut containers = Map::new();
-            for ContainerLogs { container, log, previous } in &pod.containers {
-                let mut render = |log| render_one(log, format, shares.next().unwrap_or_default());
-                let mut rendered = render(log);
-                if let (Some(previous), Some(rendered)) = (previous, rendered.as_object_mut()) {
-                    rendered.insert("previous".into(), render(previous));
-                }
-                containers.insert(container.clone(), rendered);
-            }
-            pods.insert(pod.pod.clone(), json!({ "containers": containers }));
-        }
-        let mut logs = Map::new();
-        logs.insert("pods".into(), pods.into());
-        for (name, count) in [("omitted", self.omitted), ("missing", self.missing)] {
-            if count > 0 {
-                logs.insert(name.into(), count.into());
-            }
-        }
-        if let Some((error, cause)) = &self.unlisted {
-            logs.insert("error".into(), error.as_str().into());
-            logs.insert("cause".into(), cause.as_str().into());
-        }
-        logs.into()
-    }
-
-    /// The same without all but the first `keep` pods, the others counted as omitted.
-    pub(crate) fn first(&self, keep: usize) -> Self {
-        let pods: Vec<_> = self.pods.iter().take(keep).cloned().collect();
-        Self { omitted: self.omitted + self.pods.len() - pods.len(), pods, ..self.clone() }
-    }
-}
-
-fn render_one(log: &ContainerLog, format: LogFormat, share: usize) -> Value {
-    match log {
-        ContainerLog::Unreadable { error, cause } => json!({"error": error, "cause": cause}),
-        ContainerLog::Read(text) => {
-            if let Some(whole) = text.whole_within(format, share) {
-                return json!({ "log": whole });
-            }
-            let cut = text.cut_to(share);
-            if cut.is_cut() { json!({"log": cut.text(), "truncated": true}) } else { json!({ "log": cut.text() }) }
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
 
@@ -330,8 +368,18 @@ mod tests {
         buffer.finish()
     }
 
+    /// What a log is in an answer.
+    fn shown(text: &str, format: LogFormat) -> Value {
+        let log = ContainerLog::Read(text.into());
+        let whole = Whole::of(&log, format);
+        assert!(whole.fits(whole.wants()));
+        let mut fields: Value = serde_json::from_str(&format!("{{{}}}", whole.fields(whole.wants()))).unwrap();
+        assert_eq!(fields.as_object().unwrap().len(), 1);
+        fields["log"].take()
+    }
+
     fn parsed(text: &str) -> Value {
-        LogText::from(text).rendered(LogFormat::Parsed)
+        shown(text, LogFormat::Parsed)
     }
 
     #[test]
@@ -373,7 +421,7 @@ mod tests {
         assert_eq!(parsed("42\n").to_string(), "42");
         assert_eq!(parsed("{}\n{}\n"), json!("{}\n{}\n"));
         assert_eq!(parsed(""), json!(""));
-        assert_eq!(LogText::from("42\n").rendered(LogFormat::Raw), json!("42\n"));
+        assert_eq!(shown("42\n", LogFormat::Raw), json!("42\n"));
     }
 
     #[test]
@@ -390,7 +438,7 @@ mod tests {
             unlisted: None,
         };
         assert_eq!(
-            logs.render(LogFormat::Parsed, &[0, 8]).to_string(),
+            Rendering::of(&logs, LogFormat::Parsed).text(1, &[0, 8]),
             r#"{"pods":{"x-1":{"containers":{"main":{"error":"EKS.404","cause":"gone","previous":{"log":"before"}}}}},"omitted":2,"missing":1}"#
         );
     }

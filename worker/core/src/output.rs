@@ -10,7 +10,7 @@ use crate::{
     budget::{ByteBudget, CAUSE_BUDGET, escaped_len, fair_shares, shortened},
     failure::{ErrorName, TaskFailure},
     log_options::LogFormat,
-    logs::Logs,
+    logs::{Logs, Rendering},
 };
 
 /// What the payload of a function's error takes beside the message: `{"errorType":"…","errorMessage":"…"}` with a name of 256 characters.
@@ -65,14 +65,46 @@ pub fn of_failure(diagnosis: &Value, job: &Value, reported: Reported<'_>, budget
     })
 }
 
-/// The result of a `call`: the native envelope.
-pub fn of_call(answer: &ApiAnswer, write: Write, budget: ByteBudget) -> Result<String, TaskFailure> {
-    let text = answer.envelope().to_string();
-    if text.len() <= budget.0 {
-        return Ok(text);
+/// The result of a `call`: the native envelope. What is too long even without its spaces is not parsed: as a tree it would take many
+/// times as much.
+pub fn of_call(
+    status: u16,
+    status_text: &str,
+    body: &[u8],
+    write: Write,
+    budget: ByteBudget,
+) -> Result<String, TaskFailure> {
+    let too_large = |bytes: usize| {
+        let message = format!("the answer takes {bytes} bytes, a result has room for {}", budget.0);
+        too_large_call(&message, status, write)
+    };
+    let least = least_len(body);
+    // Task tokens are taken out, so that a list of Jobs may become somewhat shorter.
+    if least > budget.0.saturating_mul(2) {
+        return Err(too_large(least));
     }
-    let message = format!("the answer takes {} bytes, a result has room for {}", text.len(), budget.0);
-    Err(too_large_call(&message, answer.status, write))
+    let text = ApiAnswer::new(status, status_text, body).into_envelope().to_string();
+    if text.len() <= budget.0 { Ok(text) } else { Err(too_large(text.len())) }
+}
+
+/// What a JSON text takes without the spaces between its parts, and with each of its escapes as short as can be. Of a text that is no
+/// JSON it is less than the text takes.
+fn least_len(json: &[u8]) -> usize {
+    let (mut least, mut in_string) = (0_usize, false);
+    let mut bytes = json.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => in_string = !in_string,
+            b'\\' if in_string => {
+                let digits = if bytes.next() == Some(&b'u') { 4 } else { 0 };
+                bytes = bytes.as_slice().get(digits..).unwrap_or_default().iter();
+            }
+            b' ' | b'\n' | b'\r' | b'\t' if !in_string => continue,
+            _ => {}
+        }
+        least = least.saturating_add(1);
+    }
+    least
 }
 
 /// The failure of a call whose answer is too long, whether or not it could be read.
@@ -119,33 +151,29 @@ pub fn nested(compose: impl Fn(ByteBudget) -> String) -> String {
     }
 }
 
-/// The first of these objects that fits together with its logs, each of them cut as far as need be.
+/// The first of these objects that fits together with its logs, each of them cut as far as need be. Objects and logs become text once:
+/// what is tried is how much of it.
 fn fit(ever_less: &[Value], reported: Reported<'_>, budget: ByteBudget) -> Option<String> {
-    let Reported { logs, format } = reported;
-    let no_logs = Logs::default();
-    let all = logs.unwrap_or(&no_logs);
-    let mut keep = all.pods.len();
+    let ever_less: Vec<String> = ever_less.iter().map(Value::to_string).collect();
+    let Some(logs) = reported.logs else {
+        return ever_less.into_iter().find(|object| object.len() <= budget.0);
+    };
+    let logs = Rendering::of(logs, reported.format);
+    let mut keep = logs.pods();
     loop {
-        let some = all.first(keep);
-        let sizes = some.sizes(format);
-        let compose = |object: &Value, shares: &[usize]| {
-            let mut whole = object.clone();
-            if let (Some(_), Some(map)) = (logs, whole.as_object_mut()) {
-                map.insert("logs".into(), some.render(format, shares));
+        let sizes = logs.sizes(keep);
+        let whole = logs.text(keep, &sizes);
+        // What everything takes with each log cut to nothing but the mark of its cut.
+        let least = logs.text(keep, &vec![0; sizes.len()]);
+        for object in &ever_less {
+            let takes = |logs: &str| object.len() + LOGS.len() + logs.len();
+            if takes(&whole) <= budget.0 {
+                return with_logs(object, &whole);
             }
-            whole.to_string()
-        };
-        for object in ever_less {
-            let whole = compose(object, &sizes);
-            if whole.len() <= budget.0 {
-                return Some(whole);
-            }
-            // What everything takes with each log cut to nothing but the mark of its cut.
-            let least = compose(object, &vec![0; sizes.len()]).len();
-            if let Some(room) = budget.0.checked_sub(least) {
-                let text = compose(object, &fair_shares(&sizes, room));
-                if text.len() <= budget.0 {
-                    return Some(text);
+            if let Some(room) = budget.0.checked_sub(takes(&least)) {
+                let some = logs.text(keep, &fair_shares(&sizes, room));
+                if takes(&some) <= budget.0 {
+                    return with_logs(object, &some);
                 }
             }
         }
@@ -154,6 +182,16 @@ fn fit(ever_less: &[Value], reported: Reported<'_>, budget: ByteBudget) -> Optio
         }
         keep /= 2;
     }
+}
+
+/// What is between an object and its logs.
+const LOGS: &str = ",\"logs\":";
+
+/// The JSON text of an object with its logs as one more field.
+fn with_logs(object: &str, logs: &str) -> Option<String> {
+    let fields = object.strip_suffix('}')?;
+    let field = if fields == "{" { LOGS.trim_start_matches(',') } else { LOGS };
+    Some(format!("{fields}{field}{logs}}}"))
 }
 
 fn without_template(job: &Value) -> Value {
@@ -270,6 +308,37 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_is_too_long_for_a_result_is_refused_with_what_it_takes() {
+        let budget = ByteBudget(100);
+        let called = |body: &str| of_call(201, "Created", body.as_bytes(), Write::Yes, budget);
+        assert_eq!(
+            called("{ \"a\": [ 1,  2 ] }").unwrap(),
+            r#"{"ResponseBody":{"a":[1,2]},"StatusCode":201,"StatusText":"Created"}"#
+        );
+        assert!(called(&format!("[{}1]", " ".repeat(1000))).is_ok());
+        // A little too long, far too long, and no JSON at all.
+        for body in [format!("[{}1]", "1,".repeat(40)), format!("[{}1]", "1,".repeat(1000)), "x".repeat(1000)] {
+            let failure = called(&body).unwrap_err();
+            assert_eq!(failure.error, ErrorName::OutputTooLarge);
+            assert_eq!((&failure.cause["StatusCode"], &failure.cause["applied"]), (&json!(201), &json!(true)));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_json_takes_less_than_is_said(text in "[ -~äö]*", spaces in 0_usize..20) {
+            let value = json!({"a": [text, 1], "b": {}});
+            let compact = value.to_string();
+            let spaced = compact.replacen(':', &format!(" :{}", " ".repeat(spaces)), 1);
+            // As no server writes it.
+            let escaped = compact.replace('a', "\\u0061");
+            for body in [&compact, &spaced, &escaped] {
+                prop_assert!(least_len(body.as_bytes()) <= compact.len(), "{body}");
+            }
+        }
+    }
+
+    #[test]
     fn what_cannot_be_made_to_fit_is_an_error_of_its_own() {
         let text = of_job(&a_job(0), Reported { logs: None, format: LogFormat::Raw }, ByteBudget(50));
         assert_eq!(text.unwrap_err().error, ErrorName::OutputTooLarge);
@@ -283,14 +352,6 @@ mod tests {
         assert!(text.len() <= CAUSE_BUDGET.0);
         let cause: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(cause["diagnosis"]["code"], json!("Job.Failed"));
-    }
-
-    #[test]
-    fn a_large_answer_of_a_write_says_that_it_took_effect() {
-        let answer = ApiAnswer::new(200, "OK", "x".repeat(1000).as_bytes());
-        let failure = of_call(&answer, Write::Yes, ByteBudget(500)).unwrap_err();
-        assert_eq!(failure.error, ErrorName::OutputTooLarge);
-        assert_eq!((&failure.cause["applied"], &failure.cause["StatusCode"]), (&json!(true), &json!(200)));
     }
 
     /// What is left of each log in a result.

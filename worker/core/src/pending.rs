@@ -55,7 +55,7 @@ impl Pending {
     /// The clock starts, when that many of the Job's pods have ended. If no symptom may last longer than `longest_grace`, the first look comes no later than that.
     pub fn since(now: Moment, ended_pods: u64, longest_grace: Option<Duration>) -> Self {
         let first = longest_grace.map_or(FIRST_LOOK, |grace| grace.min(FIRST_LOOK));
-        let look = Stage::Again(Moment(now.0 + first));
+        let look = Stage::Again(now.after(first));
         Self { since: now, ended_pods, looked: false, look, suspicion: None, snapshot: Stage::Open }
     }
 
@@ -92,7 +92,7 @@ impl Pending {
 
     /// The look could not be taken.
     pub fn not_seen(&mut self, now: Moment) {
-        self.look = Stage::Again(Moment(now.0 + FIRST_LOOK));
+        self.look = Stage::Again(now.after(FIRST_LOOK));
     }
 
     /// Takes in what a look has shown: a symptom, and how long it may last.
@@ -105,9 +105,9 @@ impl Pending {
         self.suspicion = symptom.map(|(code, course, grace)| match before {
             // The same code may have another reason by now, which has another grace.
             Some(same) if same.code == code && same.course == course => {
-                Suspicion { until: Moment(same.since.0 + grace), ..same }
+                Suspicion { until: same.since.after(grace), ..same }
             }
-            _ => Suspicion { code, course, since: begun, until: Moment(begun.0 + grace), confirmed: false },
+            _ => Suspicion { code, course, since: begun, until: begun.after(grace), confirmed: false },
         });
         let finding = match &mut self.suspicion {
             Some(suspicion) if suspicion.confirmed => Finding::StillStuck,
@@ -124,7 +124,7 @@ impl Pending {
     /// Ever less often, but in time for what is suspected.
     fn next_look(&self, now: Moment) -> Moment {
         let age = now.0.saturating_sub(self.since.0);
-        let regular = Moment(now.0 + (age / 2).clamp(FIRST_LOOK, LONGEST_PAUSE));
+        let regular = now.after((age / 2).clamp(FIRST_LOOK, LONGEST_PAUSE));
         match self.suspicion {
             Some(suspicion) if !suspicion.confirmed => regular.min(suspicion.until),
             _ => regular,

@@ -16,6 +16,8 @@ pub struct PodView {
     pub uid: String,
     /// The UIDs of the objects that own it.
     pub owners: Vec<String>,
+    /// The UID of the Job that it was made for: the label `batch.kubernetes.io/controller-uid`.
+    pub job_uid: Option<String>,
     /// Its phase: `Pending`, `Running`, `Succeeded`, `Failed`, `Unknown`.
     pub phase: String,
     /// `status.reason`, for example `Evicted`, and what there is to say about it.
@@ -126,6 +128,12 @@ pub struct Termination {
 }
 
 impl PodView {
+    /// Whether it is a pod of that very Job, or was before the Job was deleted without it: an orphan has no owner any more.
+    pub fn is_of(&self, job_uid: &str) -> bool {
+        let is_orphan_of = || self.owners.is_empty() && self.job_uid.as_deref() == Some(job_uid);
+        self.owners.iter().any(|owner| owner == job_uid) || is_orphan_of()
+    }
+
     /// Looks at a pod as the API server sent it. What is absent is taken for empty: it only explains, it decides nothing.
     pub fn of(pod: &Value) -> Self {
         let at = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -138,6 +146,10 @@ impl PodView {
             name: at("/metadata/name"),
             uid: at("/metadata/uid"),
             owners: owners.into_iter().flatten().map(|owner| text(owner, "uid")).collect(),
+            job_uid: pod
+                .pointer("/metadata/labels/batch.kubernetes.io~1controller-uid")
+                .and_then(Value::as_str)
+                .map(ToOwned::to_owned),
             phase: at("/status/phase"),
             reason: pod.get("status").map(Remark::of).unwrap_or_default(),
             created: at("/metadata/creationTimestamp"),

@@ -17,6 +17,14 @@ const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Moment(pub Duration);
 
+impl Moment {
+    /// So much later. A time that is too long to be counted is the end of all time: durations come from flags and from servers.
+    #[must_use]
+    pub fn after(self, pause: Duration) -> Self {
+        Self(self.0.saturating_add(pause))
+    }
+}
+
 /// What was done for a Job so far, and what became known beside the Job itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Progress {
@@ -139,12 +147,12 @@ impl Progress {
                 // What takes the label away may do so again at once, and again.
                 let pause = FIRST_PAUSE.saturating_mul(1 << self.relabelled.min(10)).min(LONGEST_PAUSE);
                 self.relabelled = self.relabelled.saturating_add(1);
-                self.confirm_at = Moment(now.0 + pause);
+                self.confirm_at = now.after(pause);
                 Presence::Unwatched
             }
             Confirmation::Gone => Presence::Gone,
             // A namespace takes its Jobs and the right to read them with it: what the watch said is all that will ever be said.
-            Confirmation::Forbidden if forbidden_since.is_some_and(|since| since.0 + PATIENCE <= now.0) => {
+            Confirmation::Forbidden if forbidden_since.is_some_and(|since| since.after(PATIENCE) <= now) => {
                 Presence::Gone
             }
             Confirmation::Forbidden => {

@@ -13,7 +13,10 @@ use tower::{
     util::{BoxService, MapResultLayer},
 };
 
-use super::{Reachability, events::Written, plugin::PluginError, renewed::Renewed, source::Source, warnings::Warnings};
+use super::{
+    Reachability, body::Reading, events::Written, plugin::PluginError, renewed::Renewed, source::Source,
+    warnings::Warnings,
+};
 use crate::{clock::Clock, error_chain::sources};
 
 /// A server that accepts a connection but sends no response header within this time is in trouble. Admission webhooks alone may
@@ -36,6 +39,7 @@ pub struct Cluster {
     pub(super) logs: Client,
     pub(super) written: Written,
     pub(super) warnings: Warnings,
+    pub(super) reading: Reading,
     url: String,
     namespace: String,
     reachability: Reachability,
@@ -202,6 +206,7 @@ impl Cluster {
             logs,
             written: Written::default(),
             warnings: Warnings::default(),
+            reading: Reading::default(),
             url,
             namespace,
             reachability,

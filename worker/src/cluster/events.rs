@@ -180,7 +180,7 @@ impl Cluster {
         let uri = format!("/api/v1/namespaces/{}/events?fieldSelector={selector}", escape(namespace));
         let ask = Ask::new(format!("list the Events of {uid} in {namespace}"), Method::GET, uri);
         let mut events = Vec::new();
-        self.list(ask, |event| events.push(event.clone())).await?;
+        self.list(ask, |event| events.push(event)).await?;
         Ok(events)
     }
 

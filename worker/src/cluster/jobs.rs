@@ -7,9 +7,12 @@ use runjob_core::{answer::ApiAnswer, call, job::JobView, names::JobKey, plan::Pl
 use serde_json::{Value, json};
 
 use super::{
-    Cluster, Exchanged, Unreachable,
+    Called, Cluster, Exchanged, Unreachable,
     exchange::{Ask, escape, message},
 };
+
+/// How much is read of the answer to a call: four times what a result can carry, since it may be written with many spaces.
+const MAX_CALL: usize = 1024 * 1024;
 
 /// A write to an existing Job did not happen, as far as is known.
 #[derive(Debug, thiserror::Error)]
@@ -53,11 +56,6 @@ impl Cluster {
         let uri = format!("/apis/batch/v1/namespaces/{}/jobs", escape(&key.namespace));
         let ask = Ask::new(format!("create the Job {key}"), Method::POST, uri);
         self.exchange(&ask.with_body("application/json", job)).await
-    }
-
-    /// Reads a Job.
-    pub async fn get(&self, key: &JobKey) -> Result<Exchanged, Unreachable> {
-        self.exchange(&Ask::new(format!("read the Job {key}"), Method::GET, uri_of(key))).await
     }
 
     /// Makes an existing Job the plan's own, if it is still as it was found.
@@ -106,7 +104,7 @@ impl Cluster {
     }
 
     /// Sends a user's request as it is.
-    pub async fn call(&self, call: &call::Call) -> Result<Exchanged, Unreachable> {
+    pub async fn call(&self, call: &call::Call) -> Result<Called, Unreachable> {
         let method = match call.method {
             call::Method::Get => Method::GET,
             call::Method::Head => Method::HEAD,
@@ -117,7 +115,8 @@ impl Cluster {
         };
         let mut ask = Ask::new(format!("{method} {}", call.path_and_query), method, call.path_and_query.clone());
         ask.body = call.body.as_ref().map(|body| (call.content_type.clone().unwrap_or_default(), body.to_string()));
-        self.exchange(&ask).await
+        ask.most = MAX_CALL;
+        self.exchange_call(&ask).await
     }
 
     /// Asks for anything at all, to see whether the API answers.
@@ -138,6 +137,6 @@ pub(super) fn written(exchanged: &Exchanged) -> Result<(), WriteError> {
     }
 }
 
-fn uri_of(key: &JobKey) -> String {
+pub(super) fn uri_of(key: &JobKey) -> String {
     format!("/apis/batch/v1/namespaces/{}/jobs/{}", escape(&key.namespace), escape(&key.name))
 }

@@ -88,9 +88,9 @@ impl Cluster {
         let uri = format!("/api/v1/namespaces/{}/events?fieldSelector={}", escape(namespace), escape("type=Warning"));
         let ask = Ask::new(format!("list the warnings in {namespace}"), Method::GET, uri);
         let mut events = Vec::new();
-        let taken = self.list(ask, |event| {
+        let taken = self.list(ask, |event: EventView| {
             if events.len() < MAX_WARNINGS {
-                events.push(EventView::of(event));
+                events.push(event);
             }
         });
         if let Err(error) = taken.await {

@@ -1,8 +1,10 @@
 //! The one watch of a scope: every Job of the group, cut down as it arrives.
 
-use futures::{StreamExt, TryStreamExt, future::Either};
+use futures::{StreamExt, TryStreamExt};
+use http::{Request, Response, Uri};
 use kube::{
     Api, Client, Resource,
+    client::Body,
     runtime::watcher::{self, Event},
 };
 use runjob_core::{
@@ -15,15 +17,21 @@ use runjob_core::{
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
-use tokio::sync::mpsc;
-use tower::service_fn;
+use tokio::{
+    sync::{Mutex, mpsc},
+    time::{Instant, sleep_until},
+};
+use tower::{BoxError, service_fn};
 use tracing::{debug, warn};
 
-use super::{Cluster, connection::SILENCE, exchange::DEADLINE};
+use super::{Cluster, connection::SILENCE, exchange::DEADLINE, list::PageSize};
 use crate::{error_chain::chain, liveness::Sign, retry::WATCH};
 
 /// The server ends a watch after this many seconds: shorter than the idle time-outs of load balancers on the way.
 const WATCH_SECONDS: u32 = 200;
+/// A watch that lives is begun again with a list after this long: one that shows nothing of what happens, although it is never silent,
+/// looks like one with nothing to show.
+const RELIST: Duration = Duration::from_mins(15);
 /// After that many failures in a row the watcher starts over with a list: an answer of 410 to the watch request itself makes
 /// it ask for the same version again, for ever.
 const MAX_FAILURES: u32 = 5;
@@ -31,6 +39,10 @@ const MAX_FAILURES: u32 = 5;
 /// The longest from one sign of life to the next: a request waits for its header, its watch lasts until the server ends it, and a
 /// connection that is only half open is given up on. Before a request is sent, EKS and AWS may be asked, too.
 const STUCK: Duration = Duration::from_secs(DEADLINE.as_secs() + WATCH_SECONDS as u64 + SILENCE.as_secs());
+
+/// The largest Job that is kept whole for its answer, by the memory that it takes. A common one takes a third of that; a larger one is
+/// read again when its turn has come.
+const MAX_KEPT: usize = 64 * 1024;
 
 /// What is watched.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,8 +113,23 @@ impl WatchedJob {
         let soon = view.as_ref().is_ok_and(|view| {
             view.phase.is_final() || stamp_of(view).is_some_and(|stamp| stamp.answer == Answer::WhenCreated)
         });
-        Self { metadata, view, object: soon.then(|| Arc::new(object)) }
+        let keeps = soon && weight(&object) <= MAX_KEPT;
+        Self { metadata, view, object: keeps.then(|| Arc::new(object)) }
     }
+}
+
+/// About how much memory an object takes.
+fn weight(object: &Value) -> usize {
+    let within: usize = match object {
+        Value::Object(fields) => {
+            fields.iter().map(|(name, value)| 2 * size_of::<String>() + name.len() + weight(value)).sum()
+        }
+        Value::Array(items) => items.iter().map(weight).sum(),
+        Value::String(text) => text.len(),
+        Value::Number(number) => number.as_str().len(),
+        Value::Null | Value::Bool(_) => 0,
+    };
+    size_of::<Value>() + within
 }
 
 impl Resource for WatchedJob {
@@ -136,8 +163,9 @@ impl Resource for WatchedJob {
 
 /// Watches until nobody listens any more.
 pub async fn watch(cluster: Cluster, scope: Scope, group: Group, news: mpsc::Sender<Watched>, sign: Sign) {
-    let client = signing(&cluster, &sign);
+    let client = client(&cluster, &sign);
     let mut config = watcher::Config::default().labels(&format!("{GROUP}={group}")).timeout(WATCH_SECONDS);
+    let mut listed = Instant::now();
     let api: Api<WatchedJob> = match &scope {
         Scope::All => Api::all(client),
         Scope::Namespace(namespace) => Api::namespaced(client, namespace),
@@ -151,11 +179,11 @@ pub async fn watch(cluster: Cluster, scope: Scope, group: Group, news: mpsc::Sen
         let mut stream = watcher::watcher(api.clone(), config.clone()).boxed();
         let mut failures = 0;
         while failures < MAX_FAILURES {
-            let next = stream.try_next();
-            let closed = std::pin::pin!(news.closed());
-            let event = match futures::future::select(std::pin::pin!(next), closed).await {
-                Either::Left((event, _)) => event,
-                Either::Right(_) => return,
+            let event = tokio::select! {
+                biased;
+                () = news.closed() => return,
+                event = stream.try_next() => event,
+                () = sleep_until(listed + RELIST) => break,
             };
             let message = match event {
                 Ok(None) => break,
@@ -168,7 +196,10 @@ pub async fn watch(cluster: Cluster, scope: Scope, group: Group, news: mpsc::Sen
                         Event::InitApply(job) | Event::Apply(job) => Watched::Applied(scope.clone(), Box::new(job)),
                         Event::Delete(job) => Watched::Removed(scope.clone(), Box::new(job)),
                         Event::Init => continue,
-                        Event::InitDone => Watched::Listed(scope.clone()),
+                        Event::InitDone => {
+                            listed = Instant::now();
+                            Watched::Listed(scope.clone())
+                        }
                     }
                 }
                 Err(error) => {
@@ -185,20 +216,36 @@ pub async fn watch(cluster: Cluster, scope: Scope, group: Group, news: mpsc::Sen
             }
             sign.busy(STUCK);
         }
+        // A list that is not had by then is tried for as long again.
+        listed = Instant::now();
         debug!(%scope, "the watch starts over with a list");
     }
 }
 
-/// A client whose every request is a sign of life. The watcher begins a watch anew without a word: of a quiet one nothing else is
-/// seen.
-fn signing(cluster: &Cluster, sign: &Sign) -> Client {
-    let (api, sign) = (cluster.api.clone(), sign.clone());
-    let service = service_fn(move |request| {
+/// The client of a watch. Its every request is a sign of life: the watcher begins a watch anew without a word, and of a quiet one nothing
+/// else is seen. Its lists have pages of a bounded length: the watcher counts objects, whatever their size.
+fn client(cluster: &Cluster, sign: &Sign) -> Client {
+    let (served, sign) = (cluster.clone(), sign.clone());
+    let size = Arc::new(Mutex::new(PageSize::default()));
+    let service = service_fn(move |request: Request<Body>| {
         sign.busy(STUCK);
-        let api = api.clone();
-        async move { api.send(request).await }
+        let (cluster, size) = (served.clone(), size.clone());
+        async move {
+            let Some(uri) = of_list(request.uri()) else {
+                return cluster.api.send(request).await.map_err(BoxError::from);
+            };
+            let (status, page) = cluster.page_of(&uri, &mut *size.lock().await).await?;
+            Ok(Response::builder().status(status).body(Body::from(page.into_bytes()))?)
+        }
     });
     Client::new(service, cluster.namespace())
+}
+
+/// Where a list is asked for, without the number of objects that a page is to have. `None`: it is no list.
+fn of_list(uri: &Uri) -> Option<String> {
+    let (path, query) = uri.path_and_query()?.as_str().split_once('?')?;
+    let (limit, others): (Vec<_>, Vec<_>) = query.split('&').partition(|field| field.starts_with("limit="));
+    (!limit.is_empty()).then(|| format!("{path}?{}", others.join("&")))
 }
 
 /// The first failure of a series is everyday life; one that goes on is worth a warning.
@@ -207,5 +254,36 @@ fn report(scope: &Scope, error: &watcher::Error, failures: u32) {
         debug!(%scope, error = chain(error), "the watch was interrupted");
     } else {
         warn!(%scope, error = chain(error), "unable to watch Jobs");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_list_is_told_from_a_watch() {
+        let of = |uri: &str| of_list(&uri.parse().unwrap());
+        let jobs = "/apis/batch/v1/jobs";
+        assert_eq!(
+            of(&format!("{jobs}?&labelSelector=a&limit=500&continue=b")),
+            Some(format!("{jobs}?&labelSelector=a&continue=b"))
+        );
+        assert_eq!(of(&format!("{jobs}?watch=true&labelSelector=limit%3D1")), None);
+        assert_eq!(of(jobs), None);
+    }
+
+    #[test]
+    fn a_large_job_is_not_kept() {
+        let job = |filling: usize| {
+            let metadata = json!({"namespace": "default", "name": "x", "uid": "u", "resourceVersion": "1",
+                "annotations": {"filling": "x".repeat(filling)}});
+            let conditions = json!([{"type": "Complete", "status": "True"}]);
+            WatchedJob::of(json!({"metadata": metadata, "status": {"conditions": conditions}}))
+        };
+        assert!(job(1000).object.is_some() && job(MAX_KEPT).object.is_none());
+        assert!(job(MAX_KEPT).view.is_ok());
     }
 }

@@ -18,6 +18,7 @@ use tracing::{error, info, warn};
 
 use super::{Asked, Intake, Order, entrance::Waited};
 use crate::{
+    cluster::Known,
     heartbeat::Hold,
     permits::Permit,
     retry::CALLS,
@@ -135,31 +136,29 @@ async fn heir(site: &Site, plan: &Plan, hold: &Hold) -> Heir {
         () = hold.gone() => return Heir::Tracker(None),
         () = tokio::time::sleep(SETTLED) => {}
     }
+    // As long as nobody knows, nobody answers. The tracker may be the first to know.
+    let known = tokio::select! {
+        biased;
+        () = hold.followed() => return Heir::Tracker(None),
+        () = hold.gone() => return Heir::Tracker(None),
+        known = known_in_the_end(site, plan) => known,
+    };
+    match known {
+        Some((view, job)) if is_ours(&plan.relation(&view)) => Heir::Tracker(Some(Box::new(job))),
+        _ => Heir::Worker,
+    }
+}
+
+/// The object under the planned name. What may not be read now, the worker may read once its rights are mended: the Job may be there.
+async fn known_in_the_end(site: &Site, plan: &Plan) -> Option<(Box<JobView>, Value)> {
     let mut pauses = CALLS.pauses();
     loop {
-        let after = match site.cluster().get(&plan.key).await {
-            Ok(found) if found.answer.status == 404 => return Heir::Worker,
-            Ok(found) if found.answer.is_success() => {
-                let view = JobView::of(&found.answer.body);
-                let is_ours = view.is_ok_and(|view| is_ours(&plan.relation(&view)));
-                return if is_ours { Heir::Tracker(Some(Box::new(found.answer.body))) } else { Heir::Worker };
-            }
-            Ok(found) => {
-                warn!(status = found.answer.status, "unable to find out whether a task has a Job");
-                found.retry_after
-            }
-            Err(error) => {
-                warn!(%error, "unable to find out whether a task has a Job");
-                None
-            }
-        };
-        // As long as nobody knows, nobody answers. The tracker may be the first to know.
-        tokio::select! {
-            biased;
-            () = hold.followed() => return Heir::Tracker(None),
-            () = hold.gone() => return Heir::Tracker(None),
-            () = tokio::time::sleep(pauses.next(after)) => {}
+        match site.cluster().find_out(&plan.key).await {
+            Known::Found(view, found) => return Some((view, found.answer.body)),
+            Known::Absent => return None,
+            Known::Denied => warn!("unable to find out whether a task has a Job: it may not be read"),
         }
+        tokio::time::sleep(pauses.next(None)).await;
     }
 }
 

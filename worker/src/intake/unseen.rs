@@ -4,10 +4,12 @@
 use std::time::Duration;
 
 use runjob_core::{job::JobView, ledger::Entry, names::Group};
-use serde_json::Value;
 use tracing::warn;
 
-use crate::{cluster::WatchedJob, site::Site};
+use crate::{
+    cluster::{Lookup, WatchedJob},
+    site::Site,
+};
 
 /// How long the watch may take before somebody looks for the Job. As a rule it takes milliseconds.
 const UNSEEN: Duration = Duration::from_mins(1);
@@ -17,9 +19,13 @@ pub(super) async fn point_out(site: &Site, job: WatchedJob, group: &Group) {
     let Ok(view) = &job.view else { return std::future::pending().await };
     loop {
         tokio::time::sleep(UNSEEN).await;
-        // While nobody knows, the watch may just be away.
-        let Ok(found) = site.cluster().get(&view.key).await else { continue };
-        if found.answer.status == 404 || (found.answer.is_success() && !is_watched(&found.answer.body, view, group)) {
+        let is_missed = match site.cluster().look_up(&view.key).await {
+            Lookup::Found(found, _) => !is_watched(&found, view, group),
+            Lookup::Absent => true,
+            // While nobody knows, the watch may just be away.
+            Lookup::Denied(_) | Lookup::Unavailable(_) => false,
+        };
+        if is_missed {
             warn!("the watch does not show the Job; the tracker looks for it");
             site.has_not_seen(job.clone()).await;
         }
@@ -27,9 +33,7 @@ pub(super) async fn point_out(site: &Site, job: WatchedJob, group: &Group) {
 }
 
 /// Whether the watch will show that object as this very Job.
-fn is_watched(found: &Value, created: &JobView, group: &Group) -> bool {
-    JobView::of(found).is_ok_and(|found| {
-        let has_task = matches!(found.entry, Entry::Open(_));
-        has_task && found.uid == created.uid && found.group.as_deref() == Some(group.as_str())
-    })
+fn is_watched(found: &JobView, created: &JobView, group: &Group) -> bool {
+    let has_task = matches!(found.entry, Entry::Open(_));
+    has_task && found.uid == created.uid && found.group.as_deref() == Some(group.as_str())
 }

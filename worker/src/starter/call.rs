@@ -14,12 +14,12 @@ use tracing::{info, warn};
 
 use super::{Starter, patience::Patience};
 use crate::{
-    cluster::{Delivery, Exchanged, Unreachable},
+    cluster::{Called, Delivery, Unreachable},
     heartbeat::Hold,
     retry::CALLS,
 };
 
-/// The most requests of `call` at a time: an answer may have megabytes before it is known to be too long for a result.
+/// The most requests of `call` at a time. What their answers take together is bounded where they are read.
 const MAX_CALLS: usize = 32;
 
 /// How many calls may be under way.
@@ -46,14 +46,18 @@ impl Starter {
             };
             let result = self.cluster.call(call).await;
             let (limit, after) = match &result {
-                Ok(exchanged) => (patience_with(call, exchanged.answer.status), exchanged.retry_after),
+                Ok(Called::Succeeded(_)) => (None, None),
+                Ok(Called::Refused(refused)) => (patience_with(call, refused.answer.status), refused.retry_after),
                 Err(unreachable) => (patience_without_answer(call, unreachable), None),
             };
             let pause = pauses.next(after);
             if limit.is_none_or(|limit| !patience.lasts(limit, pause)) {
-                return Some(outcome(call, result));
+                return Some(outcome(call, result).await);
             }
-            let status = result.as_ref().ok().map(|exchanged| exchanged.answer.status);
+            let status = match &result {
+                Ok(Called::Refused(refused)) => Some(refused.answer.status),
+                _ => None,
+            };
             drop((result, turn));
             warn!(method = call.method.as_str(), status, "unable to carry out a call yet");
             tokio::select! {
@@ -65,14 +69,23 @@ impl Starter {
     }
 }
 
-fn outcome(call: &Call, result: Result<Exchanged, Unreachable>) -> Result<String, TaskFailure> {
-    for warning in result.iter().flat_map(|exchanged| &exchanged.warnings) {
+async fn outcome(call: &Call, result: Result<Called, Unreachable>) -> Result<String, TaskFailure> {
+    let warnings = match &result {
+        Ok(Called::Succeeded(succeeded)) => succeeded.warnings(),
+        Ok(Called::Refused(refused)) => &refused.warnings,
+        Err(_) => &[],
+    };
+    for warning in warnings {
         info!(warning, method = call.method.as_str(), "the API server warns of a call");
     }
     let write = if call.method.is_repeatable() { Write::No } else { Write::Yes };
     match result {
-        Ok(Exchanged { answer, .. }) if answer.is_success() => output::of_call(&answer, write, OUTPUT_BUDGET),
-        Ok(Exchanged { answer, .. }) => Err(answer.failure()),
+        Ok(Called::Succeeded(succeeded)) => {
+            let compose =
+                move |status, text: &str, body: &[u8]| output::of_call(status, text, body, write, OUTPUT_BUDGET);
+            succeeded.compose(compose).await
+        }
+        Ok(Called::Refused(refused)) => Err(refused.answer.failure()),
         Err(error) => Err(match error.delivery {
             Delivery::AnswerTooLong(status) => output::too_large_call(&error.to_string(), status, write),
             Delivery::NotSent | Delivery::Unknown => {

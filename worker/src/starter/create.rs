@@ -16,7 +16,7 @@ use tracing::warn;
 
 use super::{Starter, attach::verify_taken_over, line::Place, patience::Patience, predecessor::Succession};
 use crate::{
-    cluster::{Delivery, EventKind, Exchanged, Fence, Unreachable, WriteError},
+    cluster::{Delivery, EventKind, Exchanged, Fence, Lookup, Unavailable, Unreachable, WriteError},
     heartbeat::{Hold, Verdict},
     permits::Permit,
     retry::CALLS,
@@ -205,17 +205,17 @@ impl Starter {
 
     /// Looks for an object of the planned name.
     async fn find(&self, plan: &Plan, existence: Existence) -> Found {
-        let found = match self.cluster.get(&plan.key).await {
-            Ok(found) => found,
-            Err(unreachable) => return Found::Decided(self.later(&unreachable, existence)),
+        let (view, found) = match self.cluster.look_up(&plan.key).await {
+            Lookup::Found(view, found) => (*view, *found),
+            Lookup::Absent => return Found::Nothing,
+            Lookup::Denied(refused) => return Found::Decided(unread(&refused, existence)),
+            Lookup::Unavailable(Unavailable::Answered(answered)) => {
+                return Found::Decided(unread(&answered, existence));
+            }
+            Lookup::Unavailable(Unavailable::Unreachable(unreachable)) => {
+                return Found::Decided(self.later(&unreachable, existence));
+            }
         };
-        if found.answer.status == 404 {
-            return Found::Nothing;
-        }
-        if let Some(refusal) = Refusal::of(&found.answer) {
-            return Found::Decided(refused(refusal, &found));
-        }
-        let Ok(view) = JobView::of(&found.answer.body) else { return Found::Foreign };
         match plan.relation(&view) {
             Relation::Ours if existence == Existence::TakenOver => Found::Decided(verify_taken_over(plan, found)),
             Relation::Ours => Found::Decided(self.verify(plan, found).await),
@@ -322,6 +322,21 @@ impl Succession {
         };
         let (existence, concerns) = (Existence::Impossible, Concerns::ThisTask);
         Attempt::Later(Later { patience, after, failure: conflict, existence, concerns })
+    }
+}
+
+/// The object of the planned name could not be read. `existence`: what an earlier attempt may have done. An answer that is neither the
+/// object nor a refusal of the API server says nothing: something before the server has spoken.
+fn unread(exchanged: &Exchanged, existence: Existence) -> Attempt {
+    match Refusal::of(&exchanged.answer) {
+        Some(refusal) if refusal != Refusal::Final || exchanged.answer.status == 403 => refused(refusal, exchanged),
+        _ => Attempt::Later(Later {
+            patience: PATIENCE,
+            after: exchanged.retry_after,
+            failure: exchanged.answer.failure(),
+            existence,
+            concerns: Concerns::ThisTask,
+        }),
     }
 }
 

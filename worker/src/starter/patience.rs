@@ -25,7 +25,7 @@ impl Patience {
             Some((same, begun)) if same == limit => begun,
             _ => self.kind.insert((limit, now)).1,
         };
-        now + pause <= (begun + limit).min(self.all())
+        now.checked_add(pause).is_some_and(|then| then <= (begun + limit).min(self.all()))
     }
 
     /// When all patience ends.

@@ -1,6 +1,6 @@
 //! Capturing a Job's pods and their logs, before Kubernetes deletes them.
 
-use std::{cmp::Reverse, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use runjob_core::{
@@ -22,6 +22,7 @@ use tracing::debug;
 
 use super::{
     effects::Effects,
+    foremost::{Foremost, Rank, foremost},
     places::{Holder, Place, Places},
 };
 use crate::{
@@ -76,9 +77,9 @@ pub(super) struct Captured {
 
 impl Captured {
     /// What a look has shown to be wrong.
-    pub(super) fn stuck(pods: Vec<PodView>, events: Vec<EventView>, diagnosis: Diagnosis) -> Self {
-        let listed = pods.len();
-        Self { pods: foremost(pods, MAX_PODS), listed, events, stuck: Some(diagnosis), ..Self::default() }
+    pub(super) fn stuck(pods: Vec<PodView>, listed: usize, events: Vec<EventView>, diagnosis: Diagnosis) -> Self {
+        let pods = foremost(pods, MAX_PODS, Rank::Failed);
+        Self { pods, listed, events, stuck: Some(diagnosis), ..Self::default() }
     }
 
     /// What there is to say when the capture itself went wrong.
@@ -105,21 +106,6 @@ impl Captured {
         logs.missing = ended.saturating_sub(logs.pods.len() + logs.omitted);
         Some(logs)
     }
-}
-
-/// The failed pods come first, and the youngest of equals.
-fn rank(pod: &PodView) -> (bool, Reverse<&str>, &str) {
-    (!pod.has_failed(), Reverse(&pod.created), &pod.name)
-}
-
-/// So many of the pods that say most. Where there are no more, they stay in their order.
-fn foremost(mut pods: Vec<PodView>, most: usize) -> Vec<PodView> {
-    if pods.len() > most {
-        pods.sort_by(|one, other| rank(one).cmp(&rank(other)));
-        pods.truncate(most);
-        pods.shrink_to_fit();
-    }
-    pods
 }
 
 /// How many logs are read at a time.
@@ -156,16 +142,15 @@ impl Effects {
     ) -> Captured {
         let job_ended = (!view.phase.is_final()).then_some(job_ended);
         let capture = Capture { effects: self, view, stamp, job_ended, begun: Instant::now() };
-        let pods = match capture.list_pods().await {
+        // No more are kept than are needed: there may not be room for the logs for as long as an outage lasts.
+        let most = if capture.is_failing() { MAX_PODS } else { self.care.max_log_pods };
+        let (pods, listed) = match capture.list_pods(most).await {
             Ok(pods) => pods,
             Err(unlisted) => {
                 let logs = Logs { unlisted: Some(unlisted), ..Logs::default() };
                 return Captured { logs: (extent == Extent::PodsAndLogs).then_some(logs), ..Captured::default() };
             }
         };
-        let listed = pods.len();
-        // Not only once there is room for the logs: that may take as long as an outage.
-        let pods = foremost(pods, if capture.is_failing() { MAX_PODS } else { self.care.max_log_pods });
         let mut room = None;
         let logs = match extent {
             Extent::Pods => None,
@@ -201,12 +186,15 @@ impl Effects {
 }
 
 impl Capture<'_> {
-    async fn list_pods(&self) -> Result<Vec<PodView>, (String, String)> {
+    /// So many of the pods that say most, and how many there are.
+    async fn list_pods(&self, most: usize) -> Result<(Vec<PodView>, usize), (String, String)> {
         let mut pauses = CALLS.pauses();
         let mut attempt = 1;
         loop {
-            let (error, cause, after, passing) = match self.effects.cluster.pods(self.view).await {
-                Ok(pods) => return Ok(pods),
+            let mut foremost = Foremost::of(most, Rank::Failed);
+            let listed = self.effects.cluster.pods(self.view, |pod| foremost.take(pod)).await;
+            let (error, cause, after, passing) = match listed {
+                Ok(()) => return Ok(foremost.finish()),
                 Err(ListError::Refused { refused, .. }) => {
                     let status = refused.answer.status;
                     let cause = refused.answer.envelope().to_string();
@@ -232,13 +220,19 @@ impl Capture<'_> {
 
     /// The pods once more, if some had not ended when they were listed: now that their logs have, it is known how. Those that are
     /// gone stay as they were.
-    async fn ended(&self, pods: Vec<PodView>) -> Vec<PodView> {
+    async fn ended(&self, mut pods: Vec<PodView>) -> Vec<PodView> {
         if pods.iter().all(PodView::has_ended) {
             return pods;
         }
-        let now = self.effects.cluster.pods(self.view).await.unwrap_or_default();
-        let later = |pod: PodView| now.iter().find(|later| later.uid == pod.uid).cloned().unwrap_or(pod);
-        pods.into_iter().map(later).collect()
+        let later = |later: PodView| {
+            if let Some(pod) = pods.iter_mut().find(|pod| pod.uid == later.uid) {
+                *pod = later;
+            }
+        };
+        if let Err(error) = self.effects.cluster.pods(self.view, later).await {
+            debug!(%error, "unable to find out how the pods have ended");
+        }
+        pods
     }
 
     /// Room for the logs, if they need it. Waits for it only as long as nothing can be lost by that: a pod that has not ended is
@@ -263,13 +257,14 @@ impl Capture<'_> {
         // All pods and containers at once: some of them may be about to go.
         let reads = chosen.into_iter().map(|pod| self.read_pod(pod, limit));
         let logs = Logs { pods: join_all(reads).await, omitted, ..Logs::default() };
-        logs.within(self.stamp.options.logs.format, self.budget())
+        let (format, budget) = (self.stamp.options.logs.format, self.budget());
+        self.effects.workshop.work(logs.held(), move || logs.within(format, budget)).await
     }
 
     /// The pods whose logs are read.
     fn chosen<'p>(&self, pods: &'p [PodView]) -> Vec<&'p PodView> {
         let mut chosen: Vec<&PodView> = pods.iter().collect();
-        chosen.sort_by(|one, other| rank(one).cmp(&rank(other)));
+        chosen.sort_by(|one, other| Rank::Failed.compare(one, other));
         chosen.truncate(self.effects.care.max_log_pods);
         chosen
     }
@@ -404,30 +399,4 @@ impl Capture<'_> {
 /// deleted.
 fn longest(pod: &PodView) -> Duration {
     Duration::from_secs(pod.grace_seconds).saturating_add(AFTER_GRACE).min(LONGEST_LOG)
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn a_pod(name: &str, phase: &str, created: &str) -> PodView {
-        PodView::of(&json!({"metadata": {"name": name, "creationTimestamp": created}, "status": {"phase": phase}}))
-    }
-
-    fn names(pods: &[PodView]) -> Vec<&str> {
-        pods.iter().map(|pod| pod.name.as_str()).collect()
-    }
-
-    #[test]
-    fn of_too_many_pods_the_failed_and_the_youngest_are_kept() {
-        let pods = vec![
-            a_pod("old", "Succeeded", "2026-01-01T00:00:00Z"),
-            a_pod("young", "Succeeded", "2026-01-03T00:00:00Z"),
-            a_pod("failed", "Failed", "2026-01-02T00:00:00Z"),
-        ];
-        assert_eq!(names(&foremost(pods.clone(), 3)), ["old", "young", "failed"]);
-        assert_eq!(names(&foremost(pods, 2)), ["failed", "young"]);
-    }
 }

@@ -20,15 +20,16 @@ use tracing::{info, warn};
 use super::{
     capture::{Captured, LogPermits, MAX_ROOM},
     look::{Looked, Looks},
-    table::JobId,
+    table::{Held, JobId},
 };
 use crate::{
-    cluster::{Cluster, EventKind, Exchanged, Fence, WriteError},
+    cluster::{Cluster, EventKind, Fence, Lookup, WriteError},
     metrics::{self, Metrics},
     replies::{Delivery, Replies},
     retry::{CALLS, Pauses},
     room::Room,
     sfn::{Clients, Reply},
+    workshop::Workshop,
 };
 
 /// A write that the API server refuses (RBAC, admission) is not worth repeating sooner.
@@ -42,6 +43,8 @@ const MAX_REPLIES: usize = 64;
 /// refused again and again must not hold up the others. After an outage very many are due at once, and an API server that
 /// has only just come back has others to serve.
 const MAX_WRITES: usize = 64;
+/// The most Jobs that are read again for their answers at a time: what was not kept may be large.
+const MAX_READ_AGAIN: usize = 8;
 /// How often a settling looks again when the Job keeps changing under it.
 const SETTLE_ATTEMPTS: u32 = 5;
 
@@ -58,6 +61,9 @@ pub struct Effects {
     pub(super) log_permits: LogPermits,
     pub(super) room: Room,
     pub(super) looks: Looks,
+    pub(super) workshop: Workshop,
+    /// For Jobs that have to be read again for their answer.
+    pub(super) reading_again: Semaphore,
     /// By region.
     replying: BTreeMap<String, Semaphore>,
     writing: Semaphore,
@@ -107,7 +113,7 @@ pub(super) enum WorkKind {
     Capture { extent: Extent, job_ended: CancellationToken },
     Look,
     Snapshot { extent: Extent, captured: Arc<Captured> },
-    Report { verdict: Verdict, object: Option<Arc<Value>>, captured: Arc<Captured> },
+    Report { verdict: Verdict, object: Option<Held>, captured: Arc<Captured> },
     Settle,
     Delete,
     Note { until: Moment },
@@ -158,14 +164,14 @@ impl Later {
     pub(super) fn from(self, now: Moment) -> Stage {
         match self {
             Self::Never => Stage::Done,
-            Self::After(pause) => Stage::Again(Moment(now.0 + pause)),
+            Self::After(pause) => Stage::Again(now.after(pause)),
         }
     }
 }
 
 /// When a missing Job is asked for again that may not be asked for.
 pub(super) fn confirm_again(now: Moment) -> Moment {
-    Moment(now.0 + AFTER_REFUSAL)
+    now.after(AFTER_REFUSAL)
 }
 
 impl Effects {
@@ -190,6 +196,8 @@ impl Effects {
             log_permits: LogPermits::default(),
             room: Room::of(MAX_ROOM),
             looks: Looks::default(),
+            workshop: Workshop::default(),
+            reading_again: Semaphore::new(MAX_READ_AGAIN),
             replying,
             writing: Semaphore::new(MAX_WRITES),
         }
@@ -233,7 +241,7 @@ impl Effects {
         view: JobView,
         stamp: &Stamp,
         verdict: Verdict,
-        object: Option<Arc<Value>>,
+        object: Option<Held>,
         captured: &Captured,
     ) -> Delivery {
         match (&stamp.waiter, &self.returning) {
@@ -270,7 +278,7 @@ impl Effects {
         let since_its_end =
             view.finished.map(|finished| self.cluster.clock().wall().duration_since(finished).as_secs());
         let since_its_end = since_its_end.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or_default();
-        since_its_end + self.care.reattach_grace.as_secs()
+        since_its_end.saturating_add(self.care.reattach_grace.as_secs())
     }
 
     /// Asks something of the API server when it is its turn, and not while the API is known to be away.
@@ -457,30 +465,19 @@ impl Effects {
     /// Reads the very Job. Ends only when the API server has spoken.
     pub(super) async fn read(&self, view: &JobView, pauses: &mut Pauses) -> Found {
         loop {
-            let after = match self.in_turn(self.cluster.get(&view.key)).await {
-                Ok(Exchanged { answer, .. }) if answer.status == 404 => return Found::Gone,
-                Ok(Exchanged { answer, .. }) if answer.status == 403 => {
+            let unavailable = match self.in_turn(self.cluster.look_up(&view.key)).await {
+                Lookup::Found(found, exchanged) if found.uid == view.uid => {
+                    return Found::There(found, Arc::new(exchanged.answer.body));
+                }
+                Lookup::Found(..) | Lookup::Absent => return Found::Gone,
+                Lookup::Denied(_) => {
                     warn!("this worker may not read a Job");
                     return Found::Refused;
                 }
-                Ok(Exchanged { answer, .. }) if answer.is_success() => match JobView::of(&answer.body) {
-                    Ok(found) if found.uid == view.uid => return Found::There(Box::new(found), Arc::new(answer.body)),
-                    Ok(_) => return Found::Gone,
-                    Err(error) => {
-                        warn!(%error, "unable to read a Job");
-                        None
-                    }
-                },
-                Ok(Exchanged { answer, retry_after, .. }) => {
-                    warn!(status = answer.status, "unable to read a Job");
-                    retry_after
-                }
-                Err(error) => {
-                    warn!(%error, "unable to read a Job");
-                    None
-                }
+                Lookup::Unavailable(unavailable) => unavailable,
             };
-            tokio::time::sleep(pauses.next(after)).await;
+            warn!(%unavailable, "unable to read a Job yet");
+            tokio::time::sleep(pauses.next(unavailable.after())).await;
         }
     }
 }

@@ -9,15 +9,22 @@ use runjob_core::{
 use tokio::sync::Semaphore;
 use tracing::debug;
 
-use super::effects::Effects;
+use super::{
+    effects::Effects,
+    foremost::{Foremost, Rank},
+};
 
 /// The most Jobs that are looked at at a time: after a restart all that are pending are due at once.
 const MAX_LOOKS: usize = 8;
+/// The most pods of one Job that are looked at: those that may still get going, first the youngest.
+const MAX_LOOKED_AT: usize = 1000;
 
 /// What a look has shown.
 #[derive(Debug, Clone)]
 pub(super) struct Looked {
     pub(super) pods: Vec<PodView>,
+    /// How many there were.
+    pub(super) listed: usize,
     pub(super) events: Vec<EventView>,
     pub(super) symptom: Option<Symptom>,
 }
@@ -42,18 +49,17 @@ impl Effects {
     pub(super) async fn look(&self, view: &JobView) -> Option<Looked> {
         // Closed only when the worker ends.
         let _permit = self.looks.jobs.acquire().await.ok();
-        let pods = match self.cluster.pods(view).await {
-            Ok(pods) => pods,
-            Err(error) => {
-                debug!(%error, "unable to look at the pods of a Job that does not get going");
-                return None;
-            }
-        };
+        let mut foremost = Foremost::of(MAX_LOOKED_AT, Rank::Unfinished);
+        if let Err(error) = self.cluster.pods(view, |pod| foremost.take(pod)).await {
+            debug!(%error, "unable to look at the pods of a Job that does not get going");
+            return None;
+        }
+        let (pods, listed) = foremost.finish();
         let needed = stuck::in_need_of_events(view, &pods);
         let events = self.cluster.warnings_about(&view.key.namespace, &needed).await;
         let symptom = stuck::symptom(view, &pods, &events);
-        debug!(pods = pods.len(), events = events.len(), symptom = ?symptom.as_ref().map(|it| it.diagnosis.code), "looked at the pods");
-        Some(Looked { pods, events, symptom })
+        debug!(pods = listed, events = events.len(), symptom = ?symptom.as_ref().map(|it| it.diagnosis.code), "looked at the pods");
+        Some(Looked { pods, listed, events, symptom })
     }
 
     /// The Events of these objects, as far as they can be had: for one diagnosis, which is not made again.

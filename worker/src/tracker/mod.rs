@@ -15,6 +15,7 @@
 
 mod capture;
 mod effects;
+mod foremost;
 mod look;
 mod next;
 mod places;

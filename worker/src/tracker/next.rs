@@ -107,7 +107,7 @@ impl Entry {
         }
         // The worker that acts has seen it go as well, and has had its time to find out why.
         let now = conditions.now;
-        let forgotten_at = Moment(self.missing_since(now).0 + conditions.lease_duration * KEPT_LEASES);
+        let forgotten_at = self.missing_since(now).after(conditions.lease_duration.saturating_mul(KEPT_LEASES));
         if forgotten_at <= now { Next::Forget } else { Next::HeldBack(Some(forgotten_at)) }
     }
 }

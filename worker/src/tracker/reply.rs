@@ -12,13 +12,15 @@ use runjob_core::{
     job::{JobView, Phase},
     ledger::{Stamp, user_view},
     lifecycle::Verdict,
+    logs::Logs,
     output::{self, Reported},
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
     capture::Captured,
     effects::{Effects, Found},
+    table::Held,
 };
 use crate::{retry::CALLS, sfn::Reply};
 
@@ -28,22 +30,30 @@ impl Effects {
         view: &JobView,
         stamp: &Stamp,
         verdict: Verdict,
-        object: Option<Arc<Value>>,
+        held: Option<Held>,
         captured: &Captured,
     ) -> Reply {
         if verdict == Verdict::Internal {
             return self.replies.failure(&internal(view));
         }
+        // Neither is given back before the answer is composed.
+        let (object, _held) = held.map(Held::split).unzip();
+        let _again = match object {
+            // Closed only when the worker ends.
+            None if verdict != Verdict::Deleted => self.reading_again.acquire().await.ok(),
+            _ => None,
+        };
         let object = match object {
             Some(object) => object,
             None => self.object(view, verdict).await,
         };
         let job = user_view(Arc::unwrap_or_clone(object), stamp);
-        let logs = captured.logs_beside(view);
-        let reported = Reported { logs: logs.as_ref(), format: stamp.options.logs.format };
+        let (logs, format) = (captured.logs_beside(view), stamp.options.logs.format);
+        let bytes = logs.as_ref().map_or(0, Logs::held);
         let diagnosis = match verdict {
             Verdict::Created | Verdict::Succeeded => {
-                return match output::of_job(&job, reported, OUTPUT_BUDGET) {
+                let compose = move || output::of_job(&job, Reported { logs: logs.as_ref(), format }, OUTPUT_BUDGET);
+                return match self.workshop.work(bytes, compose).await {
                     Ok(output) => Reply::Success { output },
                     Err(failure) => self.replies.failure(&failure),
                 };
@@ -63,21 +73,22 @@ impl Effects {
             }
         };
         let (name, diagnosis) = (ErrorName::Job(diagnosis.code), diagnosis.to_json());
-        self.replies.failure_with_cause(name, |budget| output::of_failure(&diagnosis, &job, reported, budget))
+        let replies = self.replies.clone();
+        let compose = move || {
+            let reported = Reported { logs: logs.as_ref(), format };
+            replies.failure_with_cause(name, |budget| output::of_failure(&diagnosis, &job, reported, budget))
+        };
+        self.workshop.work(bytes, compose).await
     }
 
-    /// The Job itself, read once more because it was not kept.
+    /// The Job itself, read once more because it was not kept. Of one that is gone there is what was last seen of it.
     async fn object(&self, view: &JobView, verdict: Verdict) -> Arc<Value> {
         if verdict != Verdict::Deleted
             && let Found::There(_, object) = self.read(view, &mut CALLS.pauses()).await
         {
             return object;
         }
-        Arc::new(json!({
-            "apiVersion": "batch/v1",
-            "kind": "Job",
-            "metadata": {"namespace": view.key.namespace, "name": view.key.name, "uid": view.uid},
-        }))
+        Arc::new(view.known())
     }
 }
 

@@ -78,6 +78,19 @@ impl JobId {
     }
 }
 
+/// A whole Job that is kept for its answer, and counts until that is composed.
+pub(super) struct Held {
+    object: Arc<Value>,
+    permit: OwnedSemaphorePermit,
+}
+
+impl Held {
+    /// The Job, and what has to be kept as long as anything is made of it.
+    pub(super) fn split(self) -> (Arc<Value>, OwnedSemaphorePermit) {
+        (self.object, self.permit)
+    }
+}
+
 /// What is known of a watched Job, and what was done for it so far.
 pub(super) struct Entry {
     pub(super) stamp: Arc<Stamp>,
@@ -98,7 +111,7 @@ pub(super) struct Entry {
     missing_since: Option<Moment>,
     /// The most that it may be stuck, if there is a bound.
     longest_grace: Option<Duration>,
-    object: Option<(Arc<Value>, OwnedSemaphorePermit)>,
+    object: Option<Held>,
     ended: Option<Instant>,
     /// Cancelled when the Job has ended: logs that are being followed have their end in sight then.
     job_ended: CancellationToken,
@@ -112,7 +125,7 @@ impl Entry {
         longest_grace: Option<Duration>,
         now: Moment,
     ) -> Self {
-        let amend = if view.has_short_ttl() { Stage::Open } else { Stage::Again(Moment(now.0 + UID_IS_WRITTEN_AFTER)) };
+        let amend = if view.has_short_ttl() { Stage::Open } else { Stage::Again(now.after(UID_IS_WRITTEN_AFTER)) };
         Self {
             stamp,
             view,
@@ -143,7 +156,7 @@ impl Entry {
         self.missing_since = None;
         if view.ttl != self.view.ttl && view.has_short_ttl() && self.progress.amend == Stage::Done {
             // Somebody else has changed it since.
-            self.progress.amend = Stage::Again(Moment(clock.now().0 + AFTER_CHANGED_TTL));
+            self.progress.amend = Stage::Again(clock.now().after(AFTER_CHANGED_TTL));
         }
         // The same waiter may have more on its stamp by now.
         if let LedgerEntry::Open(stamp) = &view.entry
@@ -154,7 +167,9 @@ impl Entry {
         }
         self.progress.observe(&view, self.longest_grace, clock.now());
         self.view = view;
-        self.object = object.and_then(|object| Some((object, holds.clone().try_acquire_owned().ok()?)));
+        // What was held before makes room first.
+        self.object = None;
+        self.object = object.and_then(|object| Some(Held { object, permit: holds.clone().try_acquire_owned().ok()? }));
     }
 
     pub(super) fn decide(&mut self, now: Moment) -> Decision {
@@ -206,7 +221,7 @@ impl Entry {
         let diagnosis = looked.symptom.map(|symptom| symptom.diagnosis).filter(|_| finding == Finding::Stuck)?;
         // Only for the report: a Job that is waited for all the same may be so for days.
         if pending.to_be_failed().is_some() && self.stamp.options.on_stuck == OnStuck::Fail {
-            self.captured = Arc::new(Captured::stuck(looked.pods, looked.events, diagnosis.clone()));
+            self.captured = Arc::new(Captured::stuck(looked.pods, looked.listed, looked.events, diagnosis.clone()));
         }
         Some(diagnosis)
     }
@@ -227,7 +242,7 @@ impl Entry {
             Effect::Snapshot(extent) => WorkKind::Snapshot { extent: *extent, captured: self.captured.clone() },
             Effect::Report(verdict) => WorkKind::Report {
                 verdict: *verdict,
-                object: self.object.take().map(|(object, _)| object),
+                object: self.object.take(),
                 captured: match self.progress.capture {
                     Stage::Running => Arc::new(Captured::cut_short(self.stamp.options.logs.retrieve)),
                     Stage::Open | Stage::Again(_) | Stage::Done => self.captured.clone(),
@@ -247,7 +262,7 @@ impl Entry {
         if self.progress.token == TokenState::Gone {
             return;
         }
-        let for_a_while = |pause| Moment(keep.now.0 + pause);
+        let for_a_while = |pause| keep.now.after(pause);
         self.progress.note = Stage::Done;
         self.progress.kept_until = match (self.stamp.kept_until, trust) {
             // Another process has begun to wait.
@@ -277,7 +292,7 @@ impl Entry {
         let is_answered = *token == TokenState::Gone || *reply == Stage::Done;
         let is_over = is_answered && (self.view.deleting || *settle == Stage::Done || *deletion == Stage::Done);
         self.over_since = is_over.then(|| self.over_since.unwrap_or(now));
-        self.over_since.map(|since| Moment(since.0 + LINGERING))
+        self.over_since.map(|since| since.after(LINGERING))
     }
 
     /// Whether the time is over for which another process has kept the Job.
@@ -332,7 +347,7 @@ impl Entry {
         let Progress { token, reply, settle, deletion, .. } = &self.progress;
         let is_over = |stage: &Stage| match stage {
             Stage::Done => true,
-            Stage::Again(when) => when.0 > now.0 + SOON,
+            Stage::Again(when) => *when > now.after(SOON),
             Stage::Open | Stage::Running => false,
         };
         matches!(token, TokenState::Elsewhere { .. })
@@ -342,12 +357,12 @@ impl Entry {
     /// What decides for it has panicked. Says when it is to be asked again.
     pub(super) fn deciding_panicked(&mut self, now: Moment) -> Moment {
         self.progress.deciding_panicked();
-        Moment(now.0 + AFTER_PANIC)
+        now.after(AFTER_PANIC)
     }
 
     /// An effect has panicked.
     pub(super) fn panicked(&mut self, effect: &Effect, now: Moment) {
-        if self.progress.panicked(effect, now, Moment(now.0 + AFTER_PANIC)) == CaptureAfterPanic::Lost {
+        if self.progress.panicked(effect, now, now.after(AFTER_PANIC)) == CaptureAfterPanic::Lost {
             self.captured = Arc::new(Captured::failed());
         }
     }
@@ -507,6 +522,28 @@ mod tests {
             assert!(entry.captured.logs.is_none());
             assert_eq!(entry.progress.capture, Stage::Open);
         }
+    }
+
+    #[test]
+    fn a_job_that_is_held_counts_until_its_answer_is_composed() {
+        let (holds, object) = (Arc::new(Semaphore::new(1)), Arc::new(json!({"kind": "Job"})));
+        let (clock, verdict) = (Clock::start(), runjob_core::lifecycle::Verdict::Succeeded);
+        let held_for = |entry: &mut Entry| match entry.work(&Effect::Report(verdict)).kind {
+            WorkKind::Report { object, .. } => object,
+            _ => None,
+        };
+        let (_, mut first) = an_entry();
+        first.observe(first.view.clone(), Some(object.clone()), &holds, clock);
+        // Seen again, it is not counted twice.
+        first.observe(first.view.clone(), Some(object.clone()), &holds, clock);
+        let being_reported = held_for(&mut first);
+        assert!(being_reported.is_some());
+        let (_, mut second) = an_entry();
+        second.observe(second.view.clone(), Some(object.clone()), &holds, clock);
+        assert!(held_for(&mut second).is_none());
+        drop((being_reported, first));
+        second.observe(second.view.clone(), Some(object), &holds, clock);
+        assert!(held_for(&mut second).is_some());
     }
 
     #[test]

@@ -62,3 +62,15 @@ fn a_second_job_that_a_late_create_has_made_goes_with_the_first() {
     assert_eq!(name_of_failure(&ending.outcome), Some("Job.Deleted"), "{:?}", ending.outcome);
     assert_eq!((&ending.job, ending.count("create jobs"), ending.count("delete jobs")), (&None, 2, 1));
 }
+
+#[test]
+fn what_a_watch_does_not_show_comes_to_light_with_the_next_list() {
+    let ending = play_while(Duration::from_mins(1), &[], async |kube| {
+        kube.wait_for(|kube| kube.get("jobs", "default", "x")).await;
+        sleep(Duration::from_secs(10)).await;
+        kube.mute_watches(true);
+    });
+    assert!(output(&ending.outcome)["logs"].to_string().contains("done"));
+    let answered = ending.requests.iter().find(|line| line.kind == "SendTaskSuccess").map(|line| line.at);
+    assert!(answered.unwrap() < Duration::from_mins(17), "{answered:?}");
+}

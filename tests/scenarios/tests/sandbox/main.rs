@@ -1,5 +1,10 @@
 //! The worker on the sandbox, over real HTTP.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that meets an impossible value stops there")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that meets an impossible value stops there"
+)]
 
 mod clusters;
 mod cost;
@@ -12,6 +17,7 @@ mod faults;
 mod gone;
 mod keys;
 mod logs;
+mod memory;
 mod operations;
 mod overload;
 mod predecessor;
