@@ -56,6 +56,11 @@ impl Workers {
         }
     }
 
+    /// The Lease is held by somebody now who is no worker.
+    pub(crate) fn lost_lease_to(&mut self, holder: &str) {
+        self.former = Some(holder.to_owned());
+    }
+
     /// Sends a signal to all of them.
     pub(crate) async fn signal_all(&self, signal: Signal) -> anyhow::Result<()> {
         for worker in &self.living {
