@@ -50,9 +50,7 @@ impl Workers {
                 let worker = self.living.remove(place);
                 self.bury(worker).await
             }
-            Signal::Terminate | Signal::Stop | Signal::Continue => {
-                self.living.get(place).context("it has just gone")?.signal(signal).await
-            }
+            _ => self.living.get(place).context("it has just gone")?.signal(signal).await,
         }
     }
 
