@@ -13,10 +13,13 @@ use anyhow::Context;
 use runjob_core::{
     clusters::ClusterName,
     failure::{ErrorName, TaskFailure},
-    lease::Candidate,
+    lease::{Candidate, Role},
     names::{Group, lease_name},
 };
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{
+    sync::{mpsc, watch as value},
+    task::JoinSet,
+};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::{Instrument, Span, info_span, warn};
 
@@ -56,6 +59,8 @@ pub struct Site {
     pub heartbeats: Heartbeats,
     /// Knows when the first lists are complete.
     pub pulse: Arc<Pulse>,
+    /// Whether this worker acts there.
+    role: value::Receiver<Role>,
     /// Where the tracker hears of Jobs.
     news: mpsc::Sender<Watched>,
     /// What is watched.
@@ -160,7 +165,18 @@ impl Site {
         let [tracking, candidacy] = [tracking, candidacy].map(AbortOnDropHandle::new);
 
         let starter = Starter::new(clients.clone(), cluster.clone(), heartbeats.clone(), metrics.clone());
-        let site = Self { name, served, starter, permits, load: Load::default(), heartbeats, pulse, news, scopes };
+        let site = Self {
+            name,
+            served,
+            starter,
+            permits,
+            load: Load::default(),
+            heartbeats,
+            pulse,
+            role: standing.role(),
+            news,
+            scopes,
+        };
         (site, Loops { cluster, standing, tracking, candidacy, stop, end })
     }
 
@@ -176,6 +192,7 @@ impl Site {
             pulse: self.pulse.clone(),
             heartbeats: self.heartbeats.clone(),
             reachability: self.cluster().reachability().clone(),
+            role: self.role.clone(),
             clock: self.cluster().clock(),
         }
     }
