@@ -163,7 +163,10 @@ mod tests {
     use tokio::{net::TcpStream, sync::mpsc};
 
     use super::*;
-    use crate::{cluster::Scope, heartbeat::Pace};
+    use crate::{
+        cluster::Scope,
+        heartbeat::{Budget, Pace},
+    };
 
     const NAMESPACES: [&str; 2] = ["one", "two"];
 
@@ -176,9 +179,9 @@ mod tests {
         let (metrics, clock) = (Arc::new(Metrics::default()), Clock::start());
         let clients =
             Clients::new(&SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build(), &[an_activity()]);
-        let pace = Pace { interval: Duration::from_secs(20), rate: 100 };
+        let beats = Budget::new(Pace { interval: Duration::from_secs(20), rate: 100 });
         let (role, lost) = (watch::channel(Role::Following).1, mpsc::unbounded_channel().0);
-        let (heartbeats, _beat) = Heartbeats::new(clients.clone(), metrics.clone(), pace, clock, role.clone(), lost);
+        let (heartbeats, _beat) = Heartbeats::new(clients.clone(), metrics.clone(), &beats, clock, role.clone(), lost);
         let liveness = Liveness::default();
         let scopes = NAMESPACES.map(|name| Scope::Namespace(name.to_owned()));
         let pulse = Arc::new(Pulse::new(scopes, liveness.watch_over("the tracker".to_owned())));
