@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use runjob::{
     cluster::{Cluster, keep_probing, keep_telling},
     clusters::Served,
-    heartbeat::{Heartbeats, Pace},
+    heartbeat::{Budget, Heartbeats, Pace},
     lease::Mandate,
     metrics::Metrics,
     replies::Replies,
@@ -73,10 +73,10 @@ impl Function {
         let clients = self.clients(&invocation.function);
         let cluster = served.cluster.clone();
         let metrics = Arc::new(Metrics::new(cluster.lost_events(), cluster.reachability()));
-        let pace = Pace { interval: HEARTBEAT, rate: self.settings.heartbeat_rate };
+        let beats = Budget::new(Pace { interval: HEARTBEAT, rate: self.settings.heartbeat_rate });
         let (lost, _) = mpsc::unbounded_channel();
         let (heartbeats, beat) =
-            Heartbeats::new(clients.clone(), metrics.clone(), pace, cluster.clock(), Mandate::none().role, lost);
+            Heartbeats::new(clients.clone(), metrics.clone(), &beats, cluster.clock(), Mandate::none().role, lost);
         let mut background = JoinSet::new();
         background.spawn(beat);
         background.spawn(keep_probing(cluster.clone()));

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use futures::{FutureExt, future::join_all};
 use runjob::{
     clusters::Served,
-    heartbeat::Pace,
+    heartbeat::{Budget, Pace},
     lease::Acting,
     liveness::Liveness,
     metrics::Metrics,
@@ -114,7 +114,7 @@ impl Function {
             // Nothing is polled.
             max_in_flight: 1,
             polls: 0,
-            pace: Pace { interval: HEARTBEAT, rate: self.settings.heartbeat_rate },
+            beats: Budget::new(Pace { interval: HEARTBEAT, rate: self.settings.heartbeat_rate }),
             care: jobs.care(Memory::OfJob),
             lease_namespace: jobs.lease_namespace.clone(),
             liveness: Liveness::default(),

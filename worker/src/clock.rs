@@ -1,6 +1,6 @@
 //! The clock that the core's [`Moment`]s are read from: tokio's, so that tests can pause it.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use jiff::{SignedDuration, Timestamp};
 use runjob_core::progress::Moment;
@@ -55,7 +55,7 @@ impl Clock {
     /// The time of day: for people to read, for what outlives this process, and for what others have dated, such as credentials.
     pub fn wall(&self) -> Timestamp {
         match self.wall {
-            Wall::System => Timestamp::now(),
+            Wall::System => time_of_day(SystemTime::now()),
             Wall::Since(start) => {
                 let elapsed = SignedDuration::try_from(self.start.elapsed()).unwrap_or(SignedDuration::ZERO);
                 start.checked_add(elapsed).unwrap_or(start)
@@ -69,9 +69,30 @@ impl Clock {
     }
 }
 
+/// A time of day, however wrong the machine's clock is: one that no calendar has is the last or the first that there is.
+pub fn time_of_day(time: SystemTime) -> Timestamp {
+    let limit = if time > SystemTime::UNIX_EPOCH { Timestamp::MAX } else { Timestamp::MIN };
+    Timestamp::try_from(time).unwrap_or(limit)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_is_thousands_of_years_wrong_gives_a_time_all_the_same() {
+        let years = |years: u64| Duration::from_hours(24 * 365 * years);
+        for (time, year) in [
+            (SystemTime::UNIX_EPOCH + years(9000), 9999),
+            (SystemTime::UNIX_EPOCH + years(50), 2019),
+            (SystemTime::UNIX_EPOCH - years(50), 1920),
+            (SystemTime::UNIX_EPOCH - years(20_000), -9999),
+        ] {
+            let text = time_of_day(time).strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string();
+            let year_of_text = text.rsplitn(3, '-').last().unwrap();
+            assert_eq!(year_of_text.parse::<i32>().unwrap(), year, "{text}");
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_paused_clock_rules_the_time_of_day_that_it_was_given() {

@@ -25,7 +25,7 @@ enum What {
     /// Poll activities, run a Job for each task, and answer it when the Job has ended
     ///
     /// AWS credentials, region and endpoint come from where every AWS tool takes them; the region of each activity is the one
-    /// in its ARN. SIGTERM ends the worker without losing a task: polls in flight are awaited, running Jobs go on, and the
+    /// in its ARN. SIGTERM (or SIGINT, SIGHUP, SIGQUIT) ends the worker without losing a task: polls in flight are awaited, running Jobs go on, and the
     /// next worker answers them. `RUNJOB_LOG` sets what is logged, for instance `debug`.
     Worker(Box<Settings>),
 
@@ -76,26 +76,60 @@ async fn work(settings: Settings) -> anyhow::Result<()> {
     Worker::new(settings, sdk, clusters).await?.run(drain).await
 }
 
-/// The first SIGTERM or SIGINT drains; a second one ends the process at once.
+/// The first SIGTERM, SIGINT, SIGHUP or SIGQUIT drains. SIGTERM or SIGINT during the drain ends the process at once; a terminal that is
+/// closed may well send SIGHUP twice. What is left to its default would end the process with a poll in flight, and its task with it.
 fn drain_on_signals() -> anyhow::Result<CancellationToken> {
+    let listen = |kind, name| signal(kind).with_context(|| format!("unable to listen for {name}"));
     let drain = CancellationToken::new();
-    let mut terminate = signal(SignalKind::terminate()).context("unable to listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("unable to listen for SIGINT")?;
+    let mut terminate = listen(SignalKind::terminate(), "SIGTERM")?;
+    let mut interrupt = listen(SignalKind::interrupt(), "SIGINT")?;
+    let mut quit = listen(SignalKind::quit(), "SIGQUIT")?;
+    // `nohup` has it ignored, on purpose.
+    let mut hangup = if hangup_is_ignored() { None } else { Some(listen(SignalKind::hangup(), "SIGHUP")?) };
+    let mut user1 = listen(SignalKind::user_defined1(), "SIGUSR1")?;
+    let mut user2 = listen(SignalKind::user_defined2(), "SIGUSR2")?;
     let begin = drain.clone();
     tokio::spawn(async move {
         loop {
-            tokio::select! {
+            let heard = tokio::select! {
                 biased;
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
+                _ = terminate.recv() => Heard::End,
+                _ = interrupt.recv() => Heard::End,
+                _ = quit.recv() => Heard::Drain,
+                _ = async { hangup.as_mut()?.recv().await }, if hangup.is_some() => Heard::Drain,
+                _ = user1.recv() => Heard::Nothing("SIGUSR1"),
+                _ = user2.recv() => Heard::Nothing("SIGUSR2"),
+            };
+            match heard {
+                Heard::Nothing(signal) => info!(signal, "a signal is ignored"),
+                Heard::End if begin.is_cancelled() => {
+                    info!("ended at once, as asked twice");
+                    std::process::exit(1);
+                }
+                Heard::End | Heard::Drain if !begin.is_cancelled() => {
+                    info!("the worker drains");
+                    begin.cancel();
+                }
+                Heard::End | Heard::Drain => {}
             }
-            if begin.is_cancelled() {
-                info!("ended at once, as asked twice");
-                std::process::exit(1);
-            }
-            info!("the worker drains");
-            begin.cancel();
         }
     });
     Ok(drain)
+}
+
+/// What a signal asks for.
+enum Heard {
+    /// To drain, and asked twice to end at once.
+    End,
+    /// To drain.
+    Drain,
+    /// Nothing that the worker knows.
+    Nothing(&'static str),
+}
+
+/// Whether this process was started with SIGHUP ignored. Linux says so in a mask, whose first bit is signal 1.
+fn hangup_is_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).map(str::trim);
+    mask.and_then(|mask| u64::from_str_radix(mask, 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }

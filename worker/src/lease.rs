@@ -51,7 +51,8 @@ pub struct Candidacy {
 /// What the tracker has of the candidacy, and the candidacy of the tracker.
 #[derive(Debug)]
 pub struct Mandate {
-    /// Whether this worker acts.
+    /// Whether this worker acts. It changes with each renewal, and wakes whoever waits for a change only when something else may be done
+    /// than before.
     pub role: watch::Receiver<Role>,
     /// To be told, while this worker finishes, whether it has.
     pub idle: watch::Sender<bool>,
@@ -74,6 +75,11 @@ pub enum Acting {
 }
 
 impl Standing {
+    /// What this candidate is, at any time.
+    pub fn role(&self) -> watch::Receiver<Role> {
+        self.role.clone()
+    }
+
     /// Waits until it is known who acts.
     pub async fn known(&mut self) -> Acting {
         tokio::select! {
@@ -233,12 +239,27 @@ impl Candidacy {
             Role::Leading { until } if self.finishing.is_some() => Role::Finishing { until },
             role => role,
         };
-        self.rivalled.send_replace(self.candidate.is_rivalled());
-        let before = self.role.send_replace(role);
-        if std::mem::discriminant(&before) != std::mem::discriminant(&role) {
-            info!(lease = %self.key, role = role.name(), "the worker's role has changed");
-        }
+        let rivalled = self.candidate.is_rivalled();
+        self.rivalled.send_if_modified(|before| std::mem::replace(before, rivalled) != rivalled);
+        let now = self.clock.now();
+        self.role.send_if_modified(|before| {
+            let before = std::mem::replace(before, role);
+            let is_another = before.name() != role.name();
+            if is_another {
+                info!(lease = %self.key, role = role.name(), "the worker's role has changed");
+            }
+            is_another || self.was_overdue(before, now)
+        });
         self.metrics.leading(role.acts());
+    }
+
+    /// Whether that word had ended, or was about to. What the tracker held back because of that has to be looked at again once there is a
+    /// new word; a word that is renewed in time has held nothing back, and nobody needs to wake up for it.
+    fn was_overdue(&self, role: Role, now: Moment) -> bool {
+        match role {
+            Role::Leading { until } | Role::Finishing { until } => until.0 < now.0 + self.candidate.patience(),
+            Role::Following | Role::Adrift => false,
+        }
     }
 
     /// As a `MicroTime` of the API.
@@ -256,4 +277,51 @@ enum Setback {
     Passing(String),
     /// It will not.
     Refused(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const DURATION: Duration = Duration::from_secs(15);
+
+    fn a_candidacy(clock: Clock) -> (Candidacy, Mandate) {
+        let cluster = Cluster::of(kube::Config::new("http://127.0.0.1:1".parse().unwrap())).unwrap();
+        let key = LeaseKey { namespace: "default".to_owned(), name: "x".to_owned() };
+        Candidacy::new(cluster, key, Candidate::new("one".to_owned(), DURATION), clock, Arc::default())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_renewal_in_time_wakes_nobody_and_a_late_one_or_another_role_does() {
+        let clock = Clock::start();
+        let (mut candidacy, mut mandate) = a_candidacy(clock);
+        let renew = |candidacy: &mut Candidacy| {
+            let (now, spec) =
+                (clock.now(), json!({"holderIdentity": "one", "renewTime": clock.now().0.as_secs().to_string()}));
+            candidacy.candidate.wrote(json!({"spec": spec}), now, now);
+            candidacy.publish();
+        };
+        let wakes = |mandate: &mut Mandate| {
+            let wakes = mandate.role.has_changed().unwrap();
+            (wakes, *mandate.role.borrow_and_update())
+        };
+        let leading = |until| Role::Leading { until: Moment(Duration::from_secs(until)) };
+        candidacy.publish();
+        assert_eq!(wakes(&mut mandate), (false, Role::Following));
+        renew(&mut candidacy);
+        assert_eq!(wakes(&mut mandate), (true, leading(15)));
+        tokio::time::advance(DURATION / 3).await;
+        renew(&mut candidacy);
+        // It is there to be read all the same.
+        assert_eq!(wakes(&mut mandate), (false, leading(20)));
+        // Its word ends in a second. Who looks at it then may see it ended.
+        tokio::time::advance(Duration::from_secs(14)).await;
+        renew(&mut candidacy);
+        assert_eq!(wakes(&mut mandate), (true, leading(34)));
+        tokio::time::advance(DURATION).await;
+        candidacy.publish();
+        assert_eq!(wakes(&mut mandate), (true, Role::Adrift));
+    }
 }

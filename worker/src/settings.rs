@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use runjob_core::{
     arn::{ActivityArn, Source},
     clusters::ClusterName,
+    lease::LONGEST_DURATION,
     names::{Group, NotAGroup, is_dns_label, is_dns_subdomain},
     request::Strictness,
 };
@@ -202,7 +203,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 
 fn lease_duration(text: &str) -> Result<Duration, String> {
     let duration = duration(text)?;
-    let fits = (Duration::from_secs(1)..=Duration::from_hours(1)).contains(&duration);
+    let fits = (Duration::from_secs(1)..=LONGEST_DURATION).contains(&duration);
     if fits { Ok(duration) } else { Err("expected 1s to 1h".to_owned()) }
 }
 

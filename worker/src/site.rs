@@ -13,10 +13,13 @@ use anyhow::Context;
 use runjob_core::{
     clusters::ClusterName,
     failure::{ErrorName, TaskFailure},
-    lease::Candidate,
+    lease::{Candidate, Role},
     names::{Group, lease_name},
 };
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{
+    sync::{mpsc, watch as value},
+    task::JoinSet,
+};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::{Instrument, Span, info_span, warn};
 
@@ -24,7 +27,7 @@ use crate::{
     admin::ClusterHealth,
     cluster::{Cluster, LeaseKey, Scope, Watched, WatchedJob, keep_probing, keep_telling, watch},
     clusters::Served,
-    heartbeat::{Heartbeats, Pace},
+    heartbeat::{Budget, Heartbeats},
     intake::Load,
     lease::{Candidacy, Standing},
     liveness::Liveness,
@@ -56,6 +59,8 @@ pub struct Site {
     pub heartbeats: Heartbeats,
     /// Knows when the first lists are complete.
     pub pulse: Arc<Pulse>,
+    /// Whether this worker acts there.
+    role: value::Receiver<Role>,
     /// Where the tracker hears of Jobs.
     news: mpsc::Sender<Watched>,
     /// What is watched.
@@ -74,8 +79,8 @@ pub struct Common {
     pub max_in_flight: u32,
     /// How many polls are held open.
     pub polls: usize,
-    /// How heartbeats are paced, for all of them together.
-    pub pace: Pace,
+    /// The heartbeats of all of them together.
+    pub beats: Budget,
     /// How Jobs are looked after.
     pub care: Care,
     /// Where their Leases are, if not in the worker's own namespace.
@@ -127,9 +132,8 @@ impl Site {
         let candidate = Candidate::new(identity.clone(), care.lease_duration);
         let (candidacy, mandate) = Candidacy::new(cluster.clone(), lease, candidate, clock, metrics.clone());
         let standing = candidacy.standing();
-        let pace = Pace { rate: share(common.pace.rate, common.sites), ..common.pace };
         let (heartbeats, beat) =
-            Heartbeats::new(clients.clone(), metrics.clone(), pace, clock, mandate.role.clone(), lost_sender);
+            Heartbeats::new(clients.clone(), metrics.clone(), &common.beats, clock, mandate.role.clone(), lost_sender);
 
         background.spawn(beat.instrument(span.clone()));
         background.spawn(keep_probing(cluster.clone()).instrument(span.clone()));
@@ -160,7 +164,18 @@ impl Site {
         let [tracking, candidacy] = [tracking, candidacy].map(AbortOnDropHandle::new);
 
         let starter = Starter::new(clients.clone(), cluster.clone(), heartbeats.clone(), metrics.clone());
-        let site = Self { name, served, starter, permits, load: Load::default(), heartbeats, pulse, news, scopes };
+        let site = Self {
+            name,
+            served,
+            starter,
+            permits,
+            load: Load::default(),
+            heartbeats,
+            pulse,
+            role: standing.role(),
+            news,
+            scopes,
+        };
         (site, Loops { cluster, standing, tracking, candidacy, stop, end })
     }
 
@@ -176,6 +191,7 @@ impl Site {
             pulse: self.pulse.clone(),
             heartbeats: self.heartbeats.clone(),
             reachability: self.cluster().reachability().clone(),
+            role: self.role.clone(),
             clock: self.cluster().clock(),
         }
     }
@@ -252,11 +268,6 @@ impl Loops {
         }
         Ok(())
     }
-}
-
-/// What all may do together, shared out.
-fn share(rate: u32, sites: usize) -> u32 {
-    u32::try_from(sites).map_or(1, |sites| rate / sites.max(1)).max(1)
 }
 
 fn scopes(namespaces: &[String]) -> Vec<Scope> {

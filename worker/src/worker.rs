@@ -5,7 +5,6 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use anyhow::Context;
 use aws_config::SdkConfig;
 use futures::future::{join_all, select_all};
-use jiff::Timestamp;
 use runjob_core::{clusters::Choice, owner::short_hash};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -13,8 +12,9 @@ use tracing::{info, warn};
 
 use crate::{
     admin::{self, Health},
+    clock::Clock,
     clusters::Served,
-    heartbeat::Pace,
+    heartbeat::{Budget, Pace},
     intake::Intake,
     liveness::Liveness,
     metrics::Metrics,
@@ -59,7 +59,7 @@ impl Worker {
     /// The same without an admin endpoint: in a simulation there is no network.
     pub fn without_admin(settings: Settings, sdk: SdkConfig, clusters: Choice<Served>) -> Self {
         let name = worker_name();
-        let life = format!("{} {}", std::process::id(), Timestamp::now().as_nanosecond());
+        let life = format!("{} {}", std::process::id(), Clock::start().wall().as_nanosecond());
         let identity = format!("{name}_{}", short_hash(&life));
         Self { settings: Arc::new(settings), sdk, clusters, admin: None, name, liveness: Liveness::default(), identity }
     }
@@ -98,7 +98,7 @@ impl Worker {
             group: group.clone(),
             max_in_flight: settings.max_in_flight,
             polls: usize::from(settings.pollers) * clients.activities().len(),
-            pace: Pace { interval: settings.heartbeat_interval, rate: settings.heartbeat_rate },
+            beats: Budget::new(Pace { interval: settings.heartbeat_interval, rate: settings.heartbeat_rate }),
             care: settings.jobs.care(Memory::OfProcess),
             lease_namespace: settings.jobs.lease_namespace.clone(),
             liveness: liveness.clone(),
@@ -120,7 +120,7 @@ impl Worker {
                 clients: clients.clone(),
                 metrics: shared.clone(),
             };
-            background.spawn(serve(admin, health));
+            background.spawn(admin::serve(admin, admin::router(health)));
         }
         let intake = Intake {
             clients,
@@ -147,12 +147,6 @@ impl Worker {
             .collect::<anyhow::Result<()>>()?;
         info!("the worker ends");
         Ok(())
-    }
-}
-
-async fn serve(admin: TcpListener, health: Health) {
-    if let Err(error) = axum::serve(admin, admin::router(health)).await {
-        warn!(%error, "the admin endpoint has ended");
     }
 }
 

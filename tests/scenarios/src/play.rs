@@ -213,6 +213,7 @@ async fn perform_act(act: &Act, stage: &mut Stage, executions: &mut Executions) 
         Act::KillWorker => stage.workers.kill().await,
         Act::StartWorker => stage.workers.start(&[]),
         Act::SignalHolder(signal) => stage.signal_holder(*signal).await,
+        Act::StealLease => stage.steal_lease().await,
         Act::Continue => stage.workers.signal_all(Signal::Continue).await,
         Act::CutApi => {
             stage.line.cut();

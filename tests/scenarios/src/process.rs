@@ -28,6 +28,14 @@ pub enum Signal {
     Kill,
     /// It is asked to end.
     Terminate,
+    /// Its terminal was closed.
+    HangUp,
+    /// It is asked to end from its terminal, and to leave a core behind.
+    Quit,
+    /// Nothing that it knows.
+    User1,
+    /// Nothing that it knows, either.
+    User2,
     /// It is frozen: as on a machine that is suspended, it does not notice.
     Stop,
     /// It goes on, as if nothing had happened.
@@ -117,6 +125,10 @@ impl WorkerProcess {
         let name = match signal {
             Signal::Kill => "-KILL",
             Signal::Terminate => "-TERM",
+            Signal::HangUp => "-HUP",
+            Signal::Quit => "-QUIT",
+            Signal::User1 => "-USR1",
+            Signal::User2 => "-USR2",
             Signal::Stop => "-STOP",
             Signal::Continue => "-CONT",
         };

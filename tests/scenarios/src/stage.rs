@@ -199,6 +199,19 @@ impl Stage {
         self.workers.signal_holder(&holder, signal).await
     }
 
+    /// Writes the Lease as somebody who is no worker, as soon as a worker holds it.
+    pub(crate) async fn steal_lease(&mut self) -> anyhow::Result<()> {
+        eventually(self.patience, "a worker holds the Lease", async || self.holder().await).await?;
+        let thief = "nobody";
+        let spec = json!({"holderIdentity": thief, "leaseDurationSeconds": i32::MAX, "leaseTransitions": i32::MAX});
+        for lease in self.kube.list(LEASES).await? {
+            let name = lease.pointer("/metadata/name").and_then(Value::as_str).context("a Lease has no name")?;
+            self.kube.merge(LEASES, name, &json!({"spec": spec})).await?;
+        }
+        self.workers.lost_lease_to(thief);
+        Ok(())
+    }
+
     /// What the sandbox's Step Functions, if it is on stage, found wrong with the worker's answers.
     pub(crate) fn violations(&self) -> Vec<String> {
         let services = &self.sandbox.step_functions;

@@ -44,7 +44,7 @@ pub enum Sight {
     WorkerSays(&'static str),
     /// That many invocations of the function have waited for Jobs, as these say.
     Invocations(usize),
-    /// The Lease is held by another worker than the one that was last sent a signal.
+    /// The Lease is held by another worker than the one that was last sent a signal, or by one again that it was stolen from.
     TakenOver,
 }
 
@@ -91,6 +91,8 @@ pub enum Act {
     StartWorker,
     /// Sends a signal to the worker that holds the Lease.
     SignalHolder(Signal),
+    /// Writes the Lease as somebody who is no worker: it is theirs for 68 years.
+    StealLease,
     /// SIGCONT: a worker that was stopped goes on.
     Continue,
     /// The Kubernetes API does not answer the worker any more.

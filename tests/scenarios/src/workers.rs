@@ -50,10 +50,13 @@ impl Workers {
                 let worker = self.living.remove(place);
                 self.bury(worker).await
             }
-            Signal::Terminate | Signal::Stop | Signal::Continue => {
-                self.living.get(place).context("it has just gone")?.signal(signal).await
-            }
+            _ => self.living.get(place).context("it has just gone")?.signal(signal).await,
         }
+    }
+
+    /// The Lease is held by somebody now who is no worker.
+    pub(crate) fn lost_lease_to(&mut self, holder: &str) {
+        self.former = Some(holder.to_owned());
     }
 
     /// Sends a signal to all of them.

@@ -5,6 +5,9 @@
 //!
 //! Nobody compares clocks: a Lease has expired when it has not changed for as long as its holder said, on the clock of whoever
 //! looks. The holder counts from before it sent the request that renewed it, the others from after they saw that.
+//!
+//! A Lease can be written by others than workers. What it says is therefore believed within limits only: its duration is cut to a few
+//! of the reader's own, and a holder that does not renew for two of them is not relied on to keep tasks alive.
 
 use std::time::Duration;
 
@@ -17,6 +20,16 @@ const RENEWALS: u32 = 3;
 /// How often the others look, as a part of the duration: with the default of 15 s about every two seconds, as Kubernetes' own
 /// components do.
 const LOOKS: u32 = 8;
+/// A holder that has not renewed for so many of the reader's own durations may not be a worker at all. One that is renews three times in
+/// each of its own; during a rollout these may be several times as long.
+const SILENT: u32 = 2;
+/// The most durations of the reader's own that another's is believed to be. A field of 32 bits can say 68 years, and for as long nobody
+/// would act for the group.
+const BELIEVED: u32 = 8;
+/// The longest that another's duration is believed to be, however long the reader's own: the longest that a worker can be given.
+pub const LONGEST_DURATION: Duration = Duration::from_hours(1);
+/// The most that the API takes as a number of transitions.
+const MAX_TRANSITIONS: u64 = 2_147_483_647;
 
 /// What a worker is to the Jobs of its group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,8 +46,8 @@ pub enum Role {
         /// When its word ends.
         until: Moment,
     },
-    /// Nobody is known to act: this one has acted and has seen no other holder since, or has not been able to look for a while. Watched
-    /// tasks may have only this worker to keep them alive.
+    /// Nobody is known to act: this one has acted and has seen no other holder since, has not been able to look for a while, or sees a
+    /// holder that does not renew. Watched tasks may have only this worker to keep them alive.
     Adrift,
 }
 
@@ -139,14 +152,20 @@ struct Record {
 }
 
 impl Record {
-    fn of(lease: &Value, default: Duration) -> Self {
+    /// `own`: the duration of the worker that reads it.
+    fn of(lease: &Value, own: Duration) -> Self {
         let text = |field: &str| {
             let value = lease.pointer(&format!("/spec/{field}")).and_then(Value::as_str);
             value.unwrap_or_default().to_owned()
         };
         let seconds = lease.pointer("/spec/leaseDurationSeconds").and_then(Value::as_u64);
-        let duration = seconds.map_or(default, Duration::from_secs);
+        let most = own.saturating_mul(BELIEVED).min(LONGEST_DURATION);
+        let duration = seconds.map_or(own, Duration::from_secs).min(most);
         Self { holder: text("holderIdentity"), renewed: text("renewTime"), duration }
+    }
+
+    fn is_anothers(&self, identity: &str) -> bool {
+        !self.holder.is_empty() && self.holder != identity
     }
 }
 
@@ -176,9 +195,20 @@ impl Candidate {
     pub fn role(&self, now: Moment) -> Role {
         match self.until {
             Some(until) if now < until => Role::Leading { until },
-            _ if self.was_last || now.0.saturating_sub(self.looked.0) >= self.duration => Role::Adrift,
+            _ if self.was_last || self.is_blind(now) || self.holder_is_silent(now) => Role::Adrift,
             _ => Role::Following,
         }
+    }
+
+    /// Whether it has not been able to look for a while.
+    fn is_blind(&self, now: Moment) -> bool {
+        now.0.saturating_sub(self.looked.0) >= self.duration
+    }
+
+    /// Whether somebody else holds the Lease and does not renew it, whatever it says of its duration.
+    fn holder_is_silent(&self, now: Moment) -> bool {
+        let anothers = self.seen.as_ref().filter(|(record, _)| record.is_anothers(&self.identity));
+        anothers.is_some_and(|(_, since)| now.0.saturating_sub(since.0) >= self.duration.saturating_mul(SILENT))
     }
 
     /// Whether somebody else has been seen to take or renew the Lease: another one acts.
@@ -213,7 +243,7 @@ impl Candidate {
             return;
         };
         let record = Record::of(&lease, self.duration);
-        let is_anothers = !record.holder.is_empty() && record.holder != self.identity;
+        let is_anothers = record.is_anothers(&self.identity);
         let before = self.seen.take();
         self.rivalled |= is_anothers && before.as_ref().is_some_and(|(seen, _)| *seen != record);
         let since = before.filter(|(seen, _)| *seen == record).map_or(now, |(_, since)| since);
@@ -301,7 +331,8 @@ impl Candidate {
                 "leaseDurationSeconds": seconds,
                 "acquireTime": acquired.unwrap_or_else(|| wall.into()),
                 "renewTime": wall,
-                "leaseTransitions": if is_ours { transitions } else { transitions + 1 },
+                // More than the API takes would have every write refused: then nobody could take the Lease any more.
+                "leaseTransitions": transitions.saturating_add(u64::from(!is_ours)).min(MAX_TRANSITIONS),
             });
             lease.insert("spec".to_owned(), spec);
         }
@@ -398,6 +429,55 @@ mod tests {
         // The one that was paused wakes up: its word had ended long ago, and now it sees why.
         assert_eq!(one.role(at(now)), Role::Adrift);
         assert_eq!(server.serve(&mut one, at(now)), Role::Following);
+    }
+
+    /// The Lease as somebody writes it who is no worker.
+    fn steal(server: &mut Server, spec: &Value) {
+        let mut lease = server.lease.clone().unwrap();
+        lease["spec"] = spec.clone();
+        server.store(lease);
+    }
+
+    #[test]
+    fn a_holder_that_says_68_years_and_does_not_renew_is_believed_for_a_few_durations() {
+        for seconds in [json!(2_147_483_647), json!(u64::MAX), json!(121)] {
+            let (mut server, mut one, mut two) = (Server::default(), candidate("one"), candidate("two"));
+            server.serve(&mut one, at(0));
+            server.serve(&mut two, at(0));
+            steal(&mut server, &json!({"holderIdentity": "nobody", "renewTime": "x", "leaseDurationSeconds": seconds}));
+            for each in [&mut one, &mut two] {
+                let roles: Vec<_> = (2..123).map(|second| (second, server.serve(each, at(second)))).collect();
+                // The one that led notices it with its next renewal.
+                let seen = roles.iter().find(|(_, role)| *role == Role::Following).unwrap().0;
+                assert!(seen <= 5, "{seen}");
+                let adrift = roles.iter().find(|(_, role)| *role == Role::Adrift).unwrap().0;
+                assert!((30..=seen + 32).contains(&adrift), "{adrift}");
+                assert!(roles.iter().all(|(second, role)| *second < seen || !role.acts() || *second >= 120));
+            }
+            assert!(matches!(server.serve(&mut two, at(130)), Role::Leading { .. }));
+        }
+    }
+
+    #[test]
+    fn a_holder_with_a_longer_duration_that_renews_keeps_the_lease_and_is_relied_on() {
+        let (mut server, mut two) = (Server::default(), candidate("two"));
+        let mut one = Candidate::new("one".to_owned(), DURATION * 5);
+        for second in 0..1000 {
+            assert!(matches!(server.serve(&mut one, at(second)), Role::Leading { .. }));
+            assert_eq!(server.serve(&mut two, at(second)), Role::Following);
+        }
+    }
+
+    #[test]
+    fn no_number_in_a_lease_makes_the_next_write_one_that_the_api_refuses() {
+        for (before, after) in
+            [(json!(u64::MAX), i32::MAX), (json!(i32::MAX), i32::MAX), (json!(-1), 1), (json!("x"), 1)]
+        {
+            let (mut server, mut one) = (Server::default(), candidate("one"));
+            server.store(json!({"metadata": {}, "spec": {"holderIdentity": "", "leaseTransitions": before}}));
+            assert!(matches!(server.serve(&mut one, at(0)), Role::Leading { .. }));
+            assert_eq!(server.spec()["leaseTransitions"], json!(after), "{before}");
+        }
     }
 
     #[test]

@@ -51,6 +51,37 @@ impl Tempo {
     }
 }
 
+/// The slots in which heartbeats go out, one after the other: one sequence for all that share a quota, whoever has something to send.
+/// Those that have much to send take turns, and what one does not use is the others'.
+#[derive(Debug, Clone)]
+pub struct Slots {
+    tempo: Tempo,
+    /// The last one that was given out.
+    last: Moment,
+}
+
+impl Slots {
+    /// At that tempo, beginning with the clock.
+    pub fn new(tempo: Tempo) -> Self {
+        Self { tempo, last: Moment::default() }
+    }
+
+    /// The tempo that they follow each other at.
+    pub fn tempo(&mut self) -> &mut Tempo {
+        &mut self.tempo
+    }
+
+    /// Gives out the next free one for a heartbeat that was due at that moment. Timers are late by up to a millisecond: the slot is the one
+    /// that the heartbeat was to go out in. What is late by more than a gap is not made up for.
+    pub fn take(&mut self, due: Moment, now: Moment) -> Moment {
+        let gap = self.tempo.gap(now);
+        let free = Moment(self.last.0.saturating_add(gap));
+        let recent = Moment(now.0.saturating_sub(gap));
+        self.last = due.max(free).max(recent);
+        self.last
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,5 +126,27 @@ mod tests {
         // What comes then begins there.
         tempo.throttled(at(10));
         assert_eq!(tempo.gap(at(10)), LEAST * 3);
+    }
+
+    fn slots() -> Slots {
+        Slots::new(Tempo::new(100))
+    }
+
+    #[test]
+    fn slots_follow_each_other_at_the_tempo_whoever_takes_them() {
+        let mut slots = slots();
+        let taken: Vec<_> = (0..3).map(|_| slots.take(at(1), at(1)).0).collect();
+        assert_eq!(taken, [at(1).0, at(1).0 + LEAST, at(1).0 + LEAST * 2]);
+        slots.tempo().throttled(at(1));
+        assert_eq!(slots.take(at(1), at(1)).0, at(1).0 + LEAST * 4);
+    }
+
+    #[test]
+    fn a_late_timer_costs_no_slot_and_a_long_rest_saves_none_up() {
+        let mut slots = slots();
+        let late = Moment(at(1).0 + Duration::from_millis(1));
+        assert_eq!(slots.take(at(1), late), at(1));
+        assert_eq!(slots.take(at(1), at(60)).0 + LEAST, at(60).0);
+        assert_eq!(slots.take(at(1), at(60)), at(60));
     }
 }

@@ -1,12 +1,13 @@
 //! Keeping tasks alive, and learning that they are not.
 //!
-//! One table for all tasks, whoever cares for them: intake from the poll on, the tracker from the first sight of the Job
+//! One table for all tasks of a cluster, whoever cares for them: intake from the poll on, the tracker from the first sight of the Job
 //! on. A task at rest is an entry and a due time. Beats are spread under a rate: the quota of `SendTaskHeartbeat` is shared
-//! by everything in the account.
+//! by everything in the account, and so the rate by all clusters.
 //!
 //! A task that this worker has polled is beaten by it until its own watch has shown the Job; from then on whoever acts for the group
 //! beats it, and one that takes over beats all of them at once, under the rate.
 
+mod budget;
 mod table;
 
 use std::{
@@ -22,6 +23,7 @@ use runjob_core::{arn::Source, lease::Role, progress::Moment, token::TaskToken};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use self::budget::Budget;
 use self::table::Table;
 use crate::{clock::Clock, metrics::Metrics, sfn::Clients};
 
@@ -113,18 +115,18 @@ enum Command {
 type Question = oneshot::Sender<Verdict>;
 
 impl Heartbeats {
-    /// The handle, and the table's loop to be spawned. Lost tasks that the tracker follows are told to `lost`.
+    /// The handle, and the table's loop to be spawned. All tables that have the same `budget` keep within it together. Lost tasks that the tracker follows are told to `lost`.
     pub fn new(
         clients: Clients,
         metrics: Arc<Metrics>,
-        pace: Pace,
+        budget: &Budget,
         clock: Clock,
         role: watch::Receiver<Role>,
         lost: mpsc::UnboundedSender<Lost>,
-    ) -> (Self, impl Future<Output = ()> + Send) {
+    ) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let (commands, received) = mpsc::unbounded_channel();
         let (pulled, brake) = watch::channel(None);
-        let table = Table::new(clients, metrics, pace, clock, lost, pulled);
+        let table = Table::new(clients, metrics, budget, clock, lost, pulled);
         (Self { commands, brake, holds: Arc::default() }, table.run(received, role))
     }
 

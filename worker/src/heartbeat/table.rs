@@ -8,9 +8,7 @@ use std::{
 };
 
 use futures::FutureExt;
-use runjob_core::{
-    arn::Source, brake::Brake, lease::Role, owner::OwnerKey, progress::Moment, tempo::Tempo, token::TaskToken,
-};
+use runjob_core::{arn::Source, brake::Brake, lease::Role, owner::OwnerKey, progress::Moment, token::TaskToken};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinSet,
@@ -18,7 +16,7 @@ use tokio::{
 };
 use tracing::{debug, error, warn};
 
-use super::{Command, Lost, Pace, Question, Signals, Trust, Verdict};
+use super::{Budget, Command, Lost, Question, Signals, Trust, Verdict, budget::Tasks};
 use crate::{
     clock::Clock,
     metrics::{Metrics, Outcome},
@@ -76,8 +74,9 @@ type Due = (Instant, u64);
 pub(super) struct Table {
     clients: Clients,
     metrics: Arc<Metrics>,
-    pace: Pace,
-    tempo: Tempo,
+    budget: Budget,
+    /// How many there are, as the budget knows it.
+    tasks: Tasks,
     clock: Clock,
     lost: mpsc::UnboundedSender<Lost>,
     /// In order: those that are begun together are begun in an order that can be told.
@@ -87,7 +86,8 @@ pub(super) struct Table {
     gone: HashMap<TaskToken, Death>,
     schedule: BTreeMap<Due, TaskToken>,
     number: u64,
-    last_slot: Instant,
+    /// The slot that is this table's, for the beat that is due first.
+    slot: Option<Instant>,
     /// Whether the tasks of watched Jobs are this worker's to beat.
     role: Role,
     brake: Brake,
@@ -125,7 +125,7 @@ impl Table {
     pub(super) fn new(
         clients: Clients,
         metrics: Arc<Metrics>,
-        pace: Pace,
+        budget: &Budget,
         clock: Clock,
         lost: mpsc::UnboundedSender<Lost>,
         pulled: watch::Sender<Option<Moment>>,
@@ -133,15 +133,15 @@ impl Table {
         Self {
             clients,
             metrics,
-            pace,
-            tempo: Tempo::new(pace.rate),
+            budget: budget.clone(),
+            tasks: budget.tasks(),
             clock,
             lost,
             beats: BTreeMap::new(),
             gone: HashMap::new(),
             schedule: BTreeMap::new(),
             number: 0,
-            last_slot: Instant::now(),
+            slot: None,
             role: Role::Following,
             brake: Brake::default(),
             pulled,
@@ -152,6 +152,7 @@ impl Table {
     pub(super) async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>, mut role: watch::Receiver<Role>) {
         let mut sent: JoinSet<Sent> = JoinSet::new();
         loop {
+            self.count_tasks();
             let next = self.next_slot();
             // Commands are short, and answers come no faster than beats go out: neither keeps the beats from going out.
             tokio::select! {
@@ -163,13 +164,14 @@ impl Table {
                 Some(Ok(sent)) = sent.join_next() => self.answered(sent),
                 Ok(()) = role.changed() => self.take_role(*role.borrow_and_update()),
                 () = tokio::time::sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
-                    if let Some((_, token)) = self.schedule.pop_first()
+                    if self.has_slot()
+                        && let Some((_, token)) = self.schedule.pop_first()
                         && let Some(beat) = self.beats.get_mut(&token)
                     {
                         let (clients, source, metrics) = (self.clients.clone(), beat.source.clone(), self.metrics.clone());
                         let questions = std::mem::take(&mut beat.questions);
                         beat.state = State::UnderWay;
-                        self.last_slot = self.slot_of_beat_sent(next);
+                        self.slot = None;
                         sent.spawn(async move {
                             let beat = AssertUnwindSafe(clients.heartbeat(&source, &token)).catch_unwind().await;
                             // A beat that is never answered for would be the task's last.
@@ -185,18 +187,17 @@ impl Table {
         }
     }
 
-    /// When the next beat is to go out: when it is due, but not too soon after the last.
+    /// When the next beat is to go out, or its slot to be taken: when it is due, and in a slot.
     fn next_slot(&self) -> Option<Instant> {
         let ((due, _), _) = self.schedule.first_key_value()?;
-        Some((*due).max(self.last_slot + self.tempo.gap(self.clock.now())))
+        Some(self.slot.map_or(*due, |slot| slot.max(*due)))
     }
 
-    /// The slot that counts for a beat that goes out now: the one that it was to go out in, since timers are late by up to a
-    /// millisecond. What is late by more than a gap is not made up for.
-    fn slot_of_beat_sent(&self, planned: Option<Instant>) -> Instant {
-        let now = Instant::now();
-        let earliest = now.checked_sub(self.tempo.gap(self.clock.now())).unwrap_or(now);
-        planned.map_or(now, |planned| planned.max(earliest))
+    /// Whether the beat that is due first may go out now. If not, its slot is taken, and still to come.
+    fn has_slot(&mut self) -> bool {
+        let Some(((due, _), _)) = self.schedule.first_key_value() else { return false };
+        let slot = *self.slot.get_or_insert_with(|| self.budget.slot(*due));
+        slot <= Instant::now()
     }
 
     /// A worker that takes over beats everything at once: nobody may have for a while.
@@ -218,7 +219,7 @@ impl Table {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Hold { token, source, number, signals } => {
-                let interval = self.planned_interval();
+                let interval = self.budget.planned_interval();
                 let beat = self.beats.entry(token.clone()).or_insert_with(|| Beat::new(source));
                 if beat.followed {
                     signals.followed.cancel();
@@ -305,7 +306,7 @@ impl Table {
     fn answered(&mut self, sent: Sent) {
         let Sent { token, mut questions, result } = sent;
         self.tell_interval();
-        let interval = self.planned_interval();
+        let interval = self.budget.planned_interval();
         let Some(beat) = self.beats.get_mut(&token) else { return };
         let (outcome, verdict, pause) = match result {
             Ok(()) => {
@@ -344,7 +345,7 @@ impl Table {
                 return;
             }
             Err(SfnError::Throttled(reason)) => {
-                if self.tempo.throttled(self.clock.now()) {
+                if self.budget.throttled() {
                     warn!(reason, "heartbeats are throttled: they are sent more slowly for a while");
                 }
                 (Outcome::Throttled, Verdict::Unknown, interval.min(AFTER_TROUBLE))
@@ -426,21 +427,14 @@ impl Table {
         }
     }
 
-    /// The interval that the rate allows with so many tasks, as it is planned. Throttling only delays what is planned, in its order:
-    /// beats that were planned for a slower tempo would come too late when it is over.
-    fn planned_interval(&self) -> Duration {
-        self.pace.interval.max(Duration::from_secs(1) / self.pace.rate * self.tasks())
-    }
-
-    /// The same as things are, for whoever looks at the metrics.
+    /// For whoever looks at the metrics.
     fn tell_interval(&self) {
-        let stretched = self.tempo.gap(self.clock.now()) * self.tasks();
-        self.metrics.beating_every(self.pace.interval.max(stretched));
+        self.metrics.beating_every(self.budget.interval());
     }
 
-    fn tasks(&self) -> u32 {
-        let tasks = if self.role.beats() { self.beats.len() } else { self.schedule.len() };
-        u32::try_from(tasks).unwrap_or(u32::MAX)
+    /// Tells the budget how many tasks this table beats.
+    fn count_tasks(&mut self) {
+        self.tasks.are(if self.role.beats() { self.beats.len() } else { self.schedule.len() });
     }
 }
 

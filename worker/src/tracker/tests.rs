@@ -6,7 +6,13 @@ use serde_json::json;
 use tower::{BoxError, service_fn};
 
 use super::*;
-use crate::{cluster::Cluster, heartbeat::Pace, liveness::Liveness, replies::Replies, sfn::Clients};
+use crate::{
+    cluster::Cluster,
+    heartbeat::{Budget, Pace},
+    liveness::Liveness,
+    replies::Replies,
+    sfn::Clients,
+};
 
 /// A tracker that acts, in a cluster that answers nothing.
 fn a_tracker() -> Tracker {
@@ -18,9 +24,9 @@ fn a_tracker() -> Tracker {
     let cluster = Cluster::over(silent, "", clock);
     let metrics = Arc::new(Metrics::default());
     let mandate = Mandate::unlimited();
-    let pace = Pace { interval: Duration::from_secs(20), rate: 100 };
+    let beats = Budget::new(Pace { interval: Duration::from_secs(20), rate: 100 });
     let (lost, _) = mpsc::unbounded_channel();
-    let (heartbeats, _) = Heartbeats::new(clients.clone(), metrics.clone(), pace, clock, mandate.role.clone(), lost);
+    let (heartbeats, _) = Heartbeats::new(clients.clone(), metrics.clone(), &beats, clock, mandate.role.clone(), lost);
     let care = Care {
         memory: Memory::OfProcess,
         max_log_pods: 100,

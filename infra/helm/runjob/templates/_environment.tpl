@@ -32,12 +32,7 @@
   {{- end -}}
 {{- end -}}
 {{- if not (or $values.clusters $values.clusterWide) -}}
-  {{- if $values.namespaces -}}
-    {{- $variables = append $variables (dict "name" "RUNJOB_NAMESPACE" "value" (join "," $values.namespaces)) -}}
-  {{- else -}}
-    {{- $own := dict "fieldRef" (dict "fieldPath" "metadata.namespace") -}}
-    {{- $variables = append $variables (dict "name" "RUNJOB_NAMESPACE" "valueFrom" $own) -}}
-  {{- end -}}
+  {{- $variables = append $variables (dict "name" "RUNJOB_NAMESPACE" "value" (join "," $values.namespaces)) -}}
 {{- end -}}
 {{- toYaml $variables -}}
 {{- end -}}

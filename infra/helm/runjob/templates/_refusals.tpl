@@ -47,6 +47,25 @@ start, or one that may more, or less, than somebody believes.
 {{- fail "clusterFiles.secretName has the kubeconfigs of clusters, and there are no clusters" -}}
 {{- else if and $values.clusterWide $values.namespaces -}}
 {{- fail "clusterWide and namespaces contradict each other: set one of them" -}}
+{{- else if not (or $values.clusterWide $values.namespaces) -}}
+{{- fail "namespaces is required: where Jobs run, apart from the worker if possible, since a Job can mount every Secret of its namespace" -}}
+{{- end -}}
+
+{{- if include "runjob.jobsBesideWorker" . -}}
+  {{- $secrets := list -}}
+  {{- if $values.clusterFiles.secretName -}}{{- $secrets = append $secrets "clusterFiles" -}}{{- end -}}
+  {{- range $values.extraVolumes -}}
+    {{- if or .secret (and .projected (contains "\"secret\"" (toJson .projected))) -}}{{- $secrets = append $secrets "extraVolumes" -}}{{- end -}}
+  {{- end -}}
+  {{- range $values.envFrom -}}
+    {{- if .secretRef -}}{{- $secrets = append $secrets "envFrom" -}}{{- end -}}
+  {{- end -}}
+  {{- range $values.extraEnv -}}
+    {{- if and .valueFrom .valueFrom.secretKeyRef -}}{{- $secrets = append $secrets "extraEnv" -}}{{- end -}}
+  {{- end -}}
+  {{- with $secrets | uniq -}}
+  {{- fail (printf "%s gives the worker Secrets, and Jobs may run in its namespace, where they can mount them: list other namespaces" (join ", " .)) -}}
+  {{- end -}}
 {{- end -}}
 
 {{- if and (not $values.serviceAccount.create) (not $values.serviceAccount.name) -}}

@@ -15,9 +15,18 @@ account of its pod. An empty one is every namespace. The worker has a Lease for 
 {{- else if .Values.clusterWide -}}
   {{- $scopes = append $scopes list -}}
 {{- else -}}
-  {{- $scopes = append $scopes (.Values.namespaces | default (list .Release.Namespace)) -}}
+  {{- $scopes = append $scopes .Values.namespaces -}}
 {{- end -}}
 {{- dict "scopes" $scopes | toJson -}}
+{{- end -}}
+
+{{/* "yes" where Jobs may run beside the worker: there they can mount every Secret that the worker can. */}}
+{{- define "runjob.jobsBesideWorker" -}}
+{{- $beside := "" -}}
+{{- range (include "runjob.scopes" . | fromJson).scopes -}}
+  {{- if or (not .) (has $.Release.Namespace .) -}}{{- $beside = "yes" -}}{{- end -}}
+{{- end -}}
+{{- $beside -}}
 {{- end -}}
 
 {{/*

@@ -44,10 +44,14 @@ fn play_two(story: impl AsyncFnOnce(&mut Two<'_>)) {
 
 impl Two<'_> {
     fn worker(&self, name: &str) -> LinkedWorker {
+        self.worker_with(name, &[])
+    }
+
+    fn worker_with(&self, name: &str, flags: &[&str]) -> LinkedWorker {
         let places = [("here", &self.here), ("there", &self.there)];
         let places: BTreeMap<ClusterName, Place> =
             places.into_iter().map(|(name, place)| (name.parse().unwrap(), place.clone())).collect();
-        self.play.memory.worker_of(name, self.play.memory.settings(&[]).unwrap(), &places)
+        self.play.memory.worker_of(name, self.play.memory.settings(flags).unwrap(), &places)
     }
 
     /// Schedules a task for a Job in that cluster.
@@ -94,6 +98,22 @@ async fn failure(task: &BareTask) -> (String, String) {
 fn holders(place: &Place) -> Vec<Value> {
     let leases = place.kube.endpoint().list("leases.coordination.k8s.io", None);
     leases.iter().map(|lease| lease["spec"]["holderIdentity"].clone()).collect()
+}
+
+#[test]
+fn a_cluster_with_all_the_tasks_has_all_of_the_heartbeats() {
+    play_two(async |two| {
+        // Just enough for all of them every 20 s. Half of that would be too little for the states.
+        let _worker = two.worker_with("w", &["--heartbeat-rate", "5/s"]);
+        let all = (0..95).map(|number| lasting(&format!("x-{number}"), minutes(5), 0));
+        let tasks: Vec<_> = all.map(|job| two.task("there", &job)).collect();
+        running(&two.there, tasks.len()).await;
+        for task in &tasks {
+            assert_eq!(outcome(task).await, "done");
+        }
+        let (gap, beats) = longest_gap(two.play.memory.journal());
+        assert!(gap <= Duration::from_secs(25) && beats > 1000, "{gap:?}, {beats} heartbeats");
+    });
 }
 
 #[test]

@@ -9,7 +9,7 @@ use runjob_sandbox::{
     sfn::{Clocks, TaskOutcome},
 };
 use runjob_scenarios::jobs::JobRequest;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::{
@@ -139,6 +139,45 @@ fn a_worker_that_drains_hands_over_when_what_it_has_begun_has_ended() {
         assert_eq!(outcome(&later).await, "done");
         play.settled().await;
         assert_once_each(play, 2);
+    });
+}
+
+/// Writes the Lease as somebody who has the right to, and who is no worker: for 68 years it is theirs.
+fn steal_lease(play: &Play) {
+    let kube = play.memory.kube.endpoint();
+    let leases = kube.list("leases.coordination.k8s.io", None);
+    let [lease] = leases.as_slice() else { panic!("{} Leases", leases.len()) };
+    let metadata = |field: &str| lease["metadata"][field].as_str().unwrap();
+    let change = |lease: &mut Value| {
+        lease["spec"] = json!({
+            "holderIdentity": "nobody", "renewTime": "2026-01-01T00:00:00.000000Z",
+            "leaseDurationSeconds": i32::MAX, "leaseTransitions": i32::MAX,
+        });
+    };
+    kube.edit("leases.coordination.k8s.io", metadata("namespace"), metadata("name"), change).unwrap();
+}
+
+#[test]
+fn a_lease_that_somebody_takes_for_68_years_is_a_workers_again_within_minutes_and_no_task_is_left_alone() {
+    play(async |play| {
+        let _workers = workers(play, &["a", "b"], &[]);
+        pass(seconds(1)).await;
+        // A task is left alone for no longer than an interval, and what it takes to find out that nobody renews.
+        let clocks = Clocks { timeout: None, heartbeat: Some(seconds(20 + 30 + 5)) };
+        let all = (0..10).map(|number| lasting(&format!("x-{number}"), seconds(30 + 60 * number), 0));
+        let tasks: Vec<_> = all.map(|job| play.task(&job, clocks)).collect();
+        play.running(tasks.len()).await;
+        steal_lease(play);
+        let stolen = play.now();
+        play.holder_is(|holder| holder != "nobody").await;
+        // Eight times its own duration is what a worker believes.
+        let back = play.since(stolen);
+        assert!((LEASE * 7..=LEASE * 8 + LOOK * 3).contains(&back), "{back:?}");
+        for task in &tasks {
+            assert_eq!(outcome(task).await, "done");
+        }
+        play.settled().await;
+        assert_once_each(play, tasks.len());
     });
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use runjob_sandbox::{faults::Effect, sfn::EmptyPoll};
 use runjob_scenarios::{
     jobs::{Gate, a_job},
-    process::{Surroundings, WorkerProcess},
+    process::{Signal, Surroundings, WorkerProcess},
     world::{World, told},
 };
 use serde_json::json;
@@ -26,6 +26,27 @@ async fn a_task_that_arrives_after_sigterm_is_still_started() {
     assert_eq!(task.outcome(), None);
     assert_eq!(world.sandbox.sfn.recorder().of("GetActivityTask").len(), 1);
     assert_eq!(world.sandbox.kube.recorder().of("delete jobs").len(), 0);
+}
+
+#[tokio::test]
+async fn a_terminal_that_is_closed_drains_the_worker_and_other_signals_do_not_end_it() {
+    for signal in [Signal::HangUp, Signal::Quit] {
+        let world = World::with(World::holding_polls(Duration::from_secs(4))).await.unwrap();
+        let mut worker = WorkerProcess::start(WORKER, &Surroundings::of(&world.sandbox), &["--pollers", "1"]).unwrap();
+        world.polls_held(1).await.unwrap();
+        for (ignored, name) in [(Signal::User1, "SIGUSR1"), (Signal::User2, "SIGUSR2")] {
+            worker.signal(ignored).await.unwrap();
+            worker.says(name).await.unwrap();
+        }
+        worker.signal(signal).await.unwrap();
+        worker.says("no new task is taken").await.unwrap();
+        // The kernel and the shell may both send it.
+        worker.signal(signal).await.unwrap();
+        let task = world.task(&a_job("x", "sleep 600").input());
+        world.job("x", |job| job["metadata"]["annotations"].get("runjob/task-token").is_some()).await.unwrap();
+        assert!(worker.ended().await.unwrap().success(), "{signal:?}");
+        assert_eq!(task.outcome(), None);
+    }
 }
 
 #[tokio::test]

@@ -47,6 +47,14 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
             .until_within(Duration::from_secs(5) + TAKEOVER, Sight::TakenOver)
             .then(Act::OpenGate)
             .succeeds([log("main", "finished\n")]),
+        with_a_replica("a Lease that somebody takes for 68 years is a worker's again before long")
+            .flags(&["--lease-duration", "2s"])
+            .until(Sight::JobRuns)
+            .then(Act::StealLease)
+            // Eight of its own durations is what a worker believes.
+            .until_within(Duration::from_secs(16) + TAKEOVER, Sight::TakenOver)
+            .then(Act::OpenGate)
+            .succeeds([log("main", "finished\n")]),
         with_a_replica("a worker that wakes up while another acts does no harm")
             .flags(&LEASE)
             .until(Sight::JobRuns)

@@ -1,5 +1,7 @@
 //! `/live`, `/ready` and `/metrics`.
 
+mod connections;
+
 use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -14,9 +16,10 @@ use axum::{
     routing::get,
 };
 
-use runjob_core::clusters::ClusterName;
-use tokio::net::TcpListener;
+use runjob_core::{clusters::ClusterName, lease::Role};
+use tokio::{net::TcpListener, sync::watch};
 
+pub use self::connections::serve;
 use crate::{
     clock::Clock,
     cluster::Reachability,
@@ -51,6 +54,8 @@ pub struct ClusterHealth {
     pub heartbeats: Heartbeats,
     /// Whether the cluster answers.
     pub reachability: Reachability,
+    /// Whether any worker of the group is known to act.
+    pub role: watch::Receiver<Role>,
     /// The clock of all that.
     pub clock: Clock,
 }
@@ -114,6 +119,12 @@ impl ClusterHealth {
         if self.reachability.is_lost() {
             waits.push("the Kubernetes API does not answer".to_owned());
         }
+        if *self.role.borrow() == Role::Adrift {
+            waits.push(
+                "no worker of the group is known to act: the Lease cannot be read or renewed, or its holder does not renew it"
+                    .to_owned(),
+            );
+        }
         if self.heartbeats.deletions_stopped(self.clock.now()).is_some() {
             waits.push(
                 "suspiciously many tasks have died at once, and deletions are stopped: the log says more".to_owned(),
@@ -148,14 +159,14 @@ mod tests {
 
     use aws_config::{BehaviorVersion, SdkConfig};
     use http_body_util::BodyExt;
-    use runjob_core::{arn::ActivityArn, lease::Role};
-    use tokio::{
-        net::TcpStream,
-        sync::{mpsc, watch},
-    };
+    use runjob_core::arn::ActivityArn;
+    use tokio::{net::TcpStream, sync::mpsc};
 
     use super::*;
-    use crate::{cluster::Scope, heartbeat::Pace};
+    use crate::{
+        cluster::Scope,
+        heartbeat::{Budget, Pace},
+    };
 
     const NAMESPACES: [&str; 2] = ["one", "two"];
 
@@ -168,13 +179,14 @@ mod tests {
         let (metrics, clock) = (Arc::new(Metrics::default()), Clock::start());
         let clients =
             Clients::new(&SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build(), &[an_activity()]);
-        let pace = Pace { interval: Duration::from_secs(20), rate: 100 };
+        let beats = Budget::new(Pace { interval: Duration::from_secs(20), rate: 100 });
         let (role, lost) = (watch::channel(Role::Following).1, mpsc::unbounded_channel().0);
-        let (heartbeats, _beat) = Heartbeats::new(clients.clone(), metrics.clone(), pace, clock, role, lost);
+        let (heartbeats, _beat) = Heartbeats::new(clients.clone(), metrics.clone(), &beats, clock, role.clone(), lost);
         let liveness = Liveness::default();
         let scopes = NAMESPACES.map(|name| Scope::Namespace(name.to_owned()));
         let pulse = Arc::new(Pulse::new(scopes, liveness.watch_over("the tracker".to_owned())));
-        let cluster = ClusterHealth { name: None, pulse, heartbeats, reachability: Reachability::default(), clock };
+        let cluster =
+            ClusterHealth { name: None, pulse, heartbeats, reachability: Reachability::default(), role, clock };
         Health { liveness, clusters: vec![cluster], clients, metrics }
     }
 
@@ -253,6 +265,20 @@ mod tests {
     async fn a_worker_that_has_all_that_it_needs_is_ready() {
         let health = a_worker().listed();
         assert_eq!(text(ready(State(health)).await).await, (StatusCode::OK, "ok\n".to_owned()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_knows_of_nobody_that_acts_is_not_ready() {
+        let mut health = a_worker().listed();
+        let (role, told) = watch::channel(Role::Following);
+        health.clusters[0].role = told;
+        assert_eq!(ready(State(health.clone())).await.status(), StatusCode::OK);
+        role.send_replace(Role::Adrift);
+        let (status, waits) = text(ready(State(health.clone())).await).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(waits.starts_with("no worker of the group is known to act"), "{waits}");
+        // A restart would not cure it.
+        assert_eq!(live(State(health)).await.status(), StatusCode::OK);
     }
 
     #[tokio::test(start_paused = true)]
