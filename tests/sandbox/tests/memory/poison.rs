@@ -137,3 +137,18 @@ fn tasks_whose_answer_is_not_taken_keep_no_other_from_its_start_and_are_left_whe
     })
     .unwrap();
 }
+
+#[test]
+fn what_the_api_server_asks_for_is_heeded_for_a_minute_and_ends_no_worker() {
+    for wish in [3600, 2_147_483_647, u64::MAX] {
+        for kind in ["create jobs", "list pods", "patch jobs"] {
+            let Fate::Answer { status, body, .. } = status(429) else { panic!("no answer") };
+            let ending = play(&[(kind, Fate::Answer { status, retry_after: Some(wish), body })]);
+            output(&ending.outcome);
+            assert!(is_settled(ending.job.as_ref()), "{kind} {wish}");
+            let asked: Vec<_> = ending.requests.iter().filter(|line| line.kind == kind).map(|line| line.at).collect();
+            let pause = asked[1].checked_sub(asked[0]).unwrap();
+            assert!((Duration::from_mins(1)..Duration::from_mins(2)).contains(&pause), "{kind} {wish}: {pause:?}");
+        }
+    }
+}
