@@ -135,9 +135,18 @@ impl WorkerProcess {
 
     /// What it takes of the machine's memory, in KiB.
     pub fn resident_kib(&self) -> anyhow::Result<u64> {
+        self.memory("VmRSS:")
+    }
+
+    /// The most that it has taken so far.
+    pub fn peak_kib(&self) -> anyhow::Result<u64> {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, field: &str) -> anyhow::Result<u64> {
         let pid = self.child.id().context("the worker has ended already")?;
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).context("unable to look at the worker")?;
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
+        let resident = status.lines().find_map(|line| line.strip_prefix(field)?.trim().strip_suffix(" kB"));
         resident.context("no word of its memory")?.trim().parse().context("its memory is no number")
     }
 
