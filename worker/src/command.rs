@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use crate::{clusters, process, settings::Settings, worker::Worker};
+use crate::{aws_credentials, clusters, process, settings::Settings, worker::Worker};
 
 /// Runs Kubernetes Jobs for AWS Step Functions: eks:runJob, eks:runJob.sync and eks:call for any cluster.
 #[derive(Debug, Parser)]
@@ -72,6 +72,7 @@ fn print(text: &str) -> ExitCode {
 async fn work(settings: Settings) -> anyhow::Result<()> {
     let drain = drain_on_signals()?;
     let sdk = aws_config::defaults(BehaviorVersion::latest()).load().await;
+    let sdk = aws_credentials::reread(&sdk);
     let clusters = clusters::find(&settings.jobs, &sdk).await?;
     Worker::new(settings, sdk, clusters).await?.run(drain).await
 }

@@ -16,6 +16,7 @@
 //! finds its Jobs in the first list of its watch and goes on; there is no other way in which it learns of them.
 
 pub mod admin;
+mod aws_credentials;
 pub mod clock;
 pub mod cluster;
 pub mod clusters;

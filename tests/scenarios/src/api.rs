@@ -69,10 +69,10 @@ impl Api {
 
     /// Deletes a Job. Without a propagation policy its pods stay.
     pub(crate) async fn delete_job(&self, name: &str, propagation: Option<&str>) -> anyhow::Result<()> {
-        let mut options = json!({"kind": "DeleteOptions", "apiVersion": "v1"});
-        if let Some(propagation) = propagation {
-            options["propagationPolicy"] = propagation.into();
-        }
+        let options = match propagation {
+            Some(policy) => json!({"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": policy}),
+            None => json!({"kind": "DeleteOptions", "apiVersion": "v1"}),
+        };
         let path = format!("{}/{name}", path(&self.namespace, "batch/v1/jobs"));
         self.ask(Method::DELETE, &path, Some(("application/json", &options))).await.map(drop)
     }

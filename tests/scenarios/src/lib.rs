@@ -12,6 +12,7 @@ mod deployment;
 mod execution;
 pub mod jobs;
 pub mod line;
+pub mod load;
 pub mod machines;
 mod patience;
 pub mod play;

@@ -1,7 +1,7 @@
 //! Where a scenario is played: a namespace, an activity, and a worker of its own, on any backend.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -23,6 +23,7 @@ use crate::{
     deployment::{Code, Deployment},
     execution::role_of,
     line::Line,
+    load,
     patience::eventually,
     play::Run,
     policy::Policy,
@@ -228,6 +229,16 @@ impl Stage {
         self.tokens.extend(noted("runjob/task-token"));
         self.invocations.extend(noted("runjob/invocation"));
         Ok(jobs)
+    }
+
+    /// The requests of this stage's workers so far, by kind.
+    pub(crate) fn requests(&self) -> anyhow::Result<BTreeMap<String, usize>> {
+        if let Some((front, _)) = &self.sandbox.kubernetes {
+            return Ok(front.recorder().counts());
+        }
+        let log = cluster_directory().join("audit.log");
+        let log = std::fs::read_to_string(&log).with_context(|| format!("unable to read {}", log.display()))?;
+        Ok(load::of_audit_log(&log, &self.namespace))
     }
 
     /// The function.

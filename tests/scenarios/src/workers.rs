@@ -73,6 +73,12 @@ impl Workers {
             && self.living.iter().any(|worker| worker.identity().as_deref() == Some(holder))
     }
 
+    /// The most memory that one of them has taken.
+    pub(crate) fn peak_kib(&self) -> anyhow::Result<u64> {
+        let peaks: anyhow::Result<Vec<u64>> = self.living.iter().map(WorkerProcess::peak_kib).collect();
+        peaks?.into_iter().max().context("there is no worker")
+    }
+
     /// What all of them so far have logged.
     pub(crate) fn log(&self) -> String {
         let living: String = self.living.iter().map(WorkerProcess::log).collect();

@@ -344,12 +344,12 @@ mod tests {
         tokio::spawn({
             let job_ended = job_ended.clone();
             async move {
-                tokio::time::sleep(Duration::from_secs(60)).await;
+                tokio::time::sleep(Duration::from_mins(1)).await;
                 job_ended.cancel();
             }
         });
         let (text, time) = printed(LogEnd::OfContainer { job_ended: &job_ended, until: in_minutes(3) }).await;
-        assert_eq!(time, Duration::from_secs(60) + AFTER_END);
+        assert_eq!(time, Duration::from_mins(1) + AFTER_END);
         assert!(text.ends_with("still more of it when its time was over]\n"), "{text}");
     }
 

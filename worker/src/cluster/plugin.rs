@@ -105,10 +105,10 @@ fn run(exec: &ExecConfig) -> Result<Vec<u8>, PluginError> {
     command.args(exec.args.iter().flatten());
     let variables = exec.env.iter().flatten().filter_map(|one| Some((one.get("name")?, one.get("value")?)));
     command.envs(variables);
-    let mut spec = json!({"interactive": false});
-    if exec.provide_cluster_info {
-        spec["cluster"] = serde_json::to_value(&exec.cluster).unwrap_or_default();
-    }
+    let spec = match &exec.cluster {
+        Some(cluster) if exec.provide_cluster_info => json!({"interactive": false, "cluster": cluster}),
+        _ => json!({"interactive": false}),
+    };
     let info = json!({"apiVersion": exec.api_version, "kind": "ExecCredential", "spec": spec});
     command.env("KUBERNETES_EXEC_INFO", info.to_string());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());

@@ -9,6 +9,7 @@
 //! ```
 
 use std::{
+    error::Error,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -123,7 +124,7 @@ impl Renewed {
             self.state().trouble = None;
         }
         result.map_err(|error| {
-            let is_secret = sources(&error).any(|error| error.is::<AuthError>());
+            let is_secret = sources(&error).any(<dyn Error>::is::<AuthError>);
             if is_secret { NoCredentials.into() } else { error.into() }
         })
     }

@@ -13,6 +13,8 @@ use aws_config::{Region, SdkConfig, retry::RetryConfig, stalled_stream_protectio
 use aws_sdk_sfn::{Client, config::timeout::TimeoutConfig};
 use runjob_core::arn::{ActivityArn, Source};
 
+use crate::aws_credentials;
+
 /// `GetActivityTask` is held for up to 60 s; the documentation asks for a client time-out of at least 65 s.
 pub(crate) const POLL_ATTEMPT: Duration = Duration::from_secs(75);
 /// Everything else answers at once.
@@ -139,8 +141,12 @@ impl Clients {
 
 impl Pair {
     fn new(config: &SdkConfig, region: &str) -> Self {
+        // Keys in a file have no end, and the SDK would keep them for a quarter of an hour.
+        let provider = config.credentials_provider().map(aws_credentials::for_a_while);
         let build = |attempt: Duration, protection: StalledStreamProtectionConfig| {
-            let config = aws_sdk_sfn::config::Builder::from(config)
+            let mut builder = aws_sdk_sfn::config::Builder::from(config);
+            builder.set_credentials_provider(provider.clone());
+            let config = builder
                 .region(Region::new(region.to_owned()))
                 .timeout_config(TimeoutConfig::builder().operation_attempt_timeout(attempt).build())
                 // One policy for retries, this project's own: a poll that is repeated inside the SDK would outlive a drain.

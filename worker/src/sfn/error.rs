@@ -4,6 +4,7 @@ use aws_sdk_sfn::{
     config::http::HttpResponse,
     error::{ProvideErrorMetadata, SdkError},
 };
+use runjob_core::token::TaskToken;
 
 use super::NoClient;
 use crate::error_chain::chain;
@@ -44,6 +45,21 @@ pub enum Gone {
 }
 
 impl SfnError {
+    /// Sorts an error of a call that names a task. Its text may quote the request: the token is taken out of it.
+    pub(super) fn about<E>(token: &TaskToken, error: &SdkError<E, HttpResponse>) -> Self
+    where
+        E: std::error::Error + ProvideErrorMetadata + 'static,
+    {
+        let without = |text: String| text.replace(token.expose(), "[task token]");
+        match Self::of(error) {
+            Self::Refused(text) => Self::Refused(without(text)),
+            Self::Key(text) => Self::Key(without(text)),
+            Self::Throttled(text) => Self::Throttled(without(text)),
+            Self::Passing(text) => Self::Passing(without(text)),
+            other @ (Self::Gone(_) | Self::NotServed(_)) => other,
+        }
+    }
+
     /// Sorts an error of any of the calls. By its code: the types of the errors differ from call to call.
     pub(super) fn of<E>(error: &SdkError<E, HttpResponse>) -> Self
     where
@@ -68,4 +84,25 @@ impl SfnError {
 fn service_message<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> String {
     let code = error.code().unwrap_or("unknown error");
     error.message().map_or_else(|| code.to_owned(), |message| format!("{code}: {message}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_sfn::{error::ErrorMetadata, operation::send_task_heartbeat::SendTaskHeartbeatError};
+
+    use super::*;
+
+    #[test]
+    fn a_message_that_quotes_the_token_is_told_without_it() {
+        let token = TaskToken::new("AQCEAAAAKgAAAAMAAAAA").unwrap();
+        for code in ["ThrottlingException", "ValidationException", "KmsInvalidStateException", "SomethingElse"] {
+            let message = format!("the task AQCEAAAAKgAAAAMAAAAA, that is {}, is not well", token.expose());
+            let metadata = ErrorMetadata::builder().code(code).message(message).build();
+            let error = SendTaskHeartbeatError::generic(metadata);
+            let response = HttpResponse::new(500.try_into().unwrap(), "".into());
+            let error = SfnError::about(&token, &SdkError::service_error(error, response));
+            let text = format!("{error} {error:?}");
+            assert!(text.contains("is not well") && !text.contains("AQCE"), "{text}");
+        }
+    }
 }

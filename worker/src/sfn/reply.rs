@@ -49,20 +49,20 @@ impl Clients {
         match reply {
             Reply::Success { output } => {
                 let request = client.send_task_success().task_token(token.expose()).output(output);
-                request.send().await.map(drop).map_err(|error| SfnError::of(&error))
+                request.send().await.map(drop).map_err(|error| SfnError::about(token, &error))
             }
             Reply::Failure { error, cause } => {
                 let sent = failure().error(error).cause(cause).send().await;
-                sent.map(drop).map_err(|error| SfnError::of(&error))
+                sent.map(drop).map_err(|error| SfnError::about(token, &error))
             }
-            Reply::BareFailure => failure().send().await.map(drop).map_err(|error| SfnError::of(&error)),
+            Reply::BareFailure => failure().send().await.map(drop).map_err(|error| SfnError::about(token, &error)),
         }
     }
 
     /// Says that the task is still being worked on. The answer is the only way to learn that nobody waits any more.
     pub async fn heartbeat(&self, source: &Source, token: &TaskToken) -> Result<(), SfnError> {
         let request = self.control(source)?.send_task_heartbeat().task_token(token.expose());
-        request.send().await.map_err(|error| SfnError::of(&error))?;
+        request.send().await.map_err(|error| SfnError::about(token, &error))?;
         self.prove(source);
         Ok(())
     }

@@ -127,7 +127,6 @@ impl State {
         if let Some(line) = tenant.jobs.get_mut(&holder.job) {
             line.held = line.held.saturating_sub(1);
         }
-        self.forget_idle(holder);
     }
 
     fn wait(&mut self, holder: &Holder) -> oneshot::Receiver<Place> {
@@ -140,11 +139,11 @@ impl State {
 
     /// Takes a place for the one that comes next.
     fn next(&mut self) -> Option<(Holder, oneshot::Sender<Place>)> {
+        self.forget_idle();
         let free = self.free;
         let mut first: Option<((usize, usize, u64), Holder)> = None;
-        for (namespace, tenant) in &mut self.namespaces {
-            for (job, line) in &mut tenant.jobs {
-                line.waiting.retain(|(_, sender)| !sender.is_closed());
+        for (namespace, tenant) in &self.namespaces {
+            for (job, line) in &tenant.jobs {
                 let Some((turn, _)) = line.waiting.front() else { continue };
                 let rank = (tenant.held, line.held, *turn);
                 let is_first = first.as_ref().is_none_or(|(other, _)| rank < *other);
@@ -159,20 +158,25 @@ impl State {
         self.take(&holder).then_some((holder, sender))
     }
 
-    fn forget_idle(&mut self, holder: &Holder) {
-        let Some(tenant) = self.namespaces.get_mut(&holder.namespace) else { return };
-        tenant.jobs.retain(|_, line| line.held > 0 || !line.waiting.is_empty());
-        if tenant.jobs.is_empty() {
-            self.namespaces.remove(&holder.namespace);
+    /// Forgets who has stopped waiting, as soon as it would be their turn, and who has nothing here any more.
+    fn forget_idle(&mut self) {
+        for tenant in self.namespaces.values_mut() {
+            tenant.jobs.retain(|_, line| {
+                while line.waiting.front().is_some_and(|(_, sender)| sender.is_closed()) {
+                    line.waiting.pop_front();
+                }
+                line.held > 0 || !line.waiting.is_empty()
+            });
         }
+        self.namespaces.retain(|_, tenant| !tenant.jobs.is_empty());
     }
 }
 
 /// Whether another place may go to a Job that holds so many, in a namespace that holds so many.
 fn may_have(free: usize, of_namespace: usize, of_job: usize) -> bool {
-    let is_share = of_job < JOB_SHARE && of_namespace < 3 * free;
-    let is_spare = of_job < free / 2 && of_namespace < free;
-    free > 0 && (is_share || is_spare)
+    let is_its_share = of_job < JOB_SHARE && of_namespace < 3 * free;
+    let is_to_spare = of_job < free / 2 && of_namespace < free;
+    free > 0 && (is_its_share || is_to_spare)
 }
 
 #[cfg(test)]
@@ -238,7 +242,6 @@ mod tests {
         assert!(places.take(&holder("b", 2)).now_or_never().is_none());
         drop(first);
         assert!(places.now(&holder("c", 3)).is_some());
-        drop(places.now(&holder("b", 2)));
         let state = places.state();
         assert_eq!((state.free, state.namespaces.len()), (1, 0), "{state:?}");
     }
