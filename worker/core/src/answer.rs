@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     failure::{ErrorName, TaskFailure},
+    json,
     ledger::TASK_TOKEN,
 };
 
@@ -23,8 +24,8 @@ pub struct ApiAnswer {
 impl ApiAnswer {
     /// Takes an answer apart.
     pub fn new(status: u16, status_text: &str, body: &[u8]) -> Self {
-        let body =
-            serde_json::from_slice(body).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(body).into_owned()));
+        let json = std::str::from_utf8(body).ok().and_then(|text| json::read(text).ok());
+        let body = json.unwrap_or_else(|| Value::String(String::from_utf8_lossy(body).into_owned()));
         Self { status, status_text: status_text.to_owned(), body }
     }
 
@@ -71,6 +72,7 @@ fn redact(value: &mut Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixtures::documents_in_documents;
 
     #[test]
     fn an_answer_shows_no_token() {
@@ -92,6 +94,12 @@ mod tests {
             let shown = ApiAnswer::new(200, "OK", body.as_bytes()).envelope().to_string();
             assert!(!shown.contains("secret") && shown.contains(NOT_SHOWN), "{shown}");
         }
+    }
+
+    #[test]
+    fn a_body_that_would_be_read_as_something_else_is_a_string() {
+        let text = documents_in_documents(30, 125);
+        assert_eq!(ApiAnswer::new(200, "OK", text.as_bytes()).body, json!(text));
     }
 
     #[test]

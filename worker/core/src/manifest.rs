@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use crate::{
     fields::Fields,
     invalid::InvalidParameters,
+    json::{self, Unreadable},
     names::{MAX_JOB_NAME, Naming, is_dns_label, is_dns_subdomain},
     yaml,
 };
@@ -74,16 +75,23 @@ impl Manifest {
 }
 
 fn from_text(text: &str) -> Result<Value, InvalidParameters> {
-    if let Ok(value) = serde_json::from_str(text) {
-        return Ok(value);
-    }
-    yaml::read(text).map_err(|reason| {
+    read_text(text).map_err(|reason| {
         InvalidParameters::text(
             "$.Job",
             format!("a string that is neither JSON nor YAML ({reason})"),
             "a batch/v1 Job: an object, or a string that holds one as JSON or YAML",
         )
     })
+}
+
+/// Reads JSON or YAML that stands in a field of the input.
+pub(crate) fn read_text(text: &str) -> Result<Value, String> {
+    match json::read_inside(text, 1) {
+        Ok(value) => Ok(value),
+        // YAML may be read by other rules, and is much slower.
+        Err(Unreadable::Syntax(_)) => yaml::read(text),
+        Err(refused) => Err(refused.to_string()),
+    }
 }
 
 fn expect_constant(fields: &Fields<'_>, name: &str, value: &str) -> Result<(), InvalidParameters> {

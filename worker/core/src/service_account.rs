@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::{
     call::{Call, JSON_PATCH, Method, Target},
     failure::{ErrorName, TaskFailure},
+    pointer::Parts,
 };
 
 /// What pods run as when their spec names nothing.
@@ -92,7 +93,7 @@ impl<'a> Allowed<'a> {
         let mut named = false;
         for operation in operations {
             let text = |field: &str| operation.get(field).and_then(Value::as_str);
-            let (Some(op), Some(path)) = (text("op"), text("path").map(parts)) else {
+            let (Some(op), Some(path)) = (text("op"), text("path").map(Parts::of)) else {
                 return Err(self.unjudged("an operation without op and path"));
             };
             let field =
@@ -105,7 +106,7 @@ impl<'a> Allowed<'a> {
             if op == "test" {
                 continue;
             }
-            for place in [Some(path), text("from").map(parts)].into_iter().flatten() {
+            for place in [Some(path), text("from").map(Parts::of)].into_iter().flatten() {
                 let below = place.strip_prefix_of(pod_spec);
                 let is_account =
                     below.is_some_and(|rest| rest.len() == 1 && FIELDS.iter().any(|field| rest == [*field]));
@@ -163,26 +164,6 @@ fn pod_spec(target: Target<'_>) -> Option<&'static [&'static str]> {
         | ("apps" | "extensions", "daemonsets" | "deployments" | "replicasets" | "statefulsets") => Some(TEMPLATE),
         ("batch", "cronjobs") => Some(&["spec", "jobTemplate", "spec", "template", "spec"]),
         _ => None,
-    }
-}
-
-/// A JSON pointer, taken apart.
-struct Parts(Vec<String>);
-
-fn parts(pointer: &str) -> Parts {
-    Parts(pointer.split('/').skip(1).map(|part| part.replace("~1", "/").replace("~0", "~")).collect())
-}
-
-impl Parts {
-    /// What of the pointer lies behind `prefix`. `None`: it does not begin with it, or is not longer.
-    fn strip_prefix_of(&self, prefix: &[&str]) -> Option<&[String]> {
-        let (head, rest) = self.0.split_at_checked(prefix.len())?;
-        (head == prefix && !rest.is_empty()).then_some(rest)
-    }
-
-    /// Whether `place`, or what contains it, is meant.
-    fn leads_to(&self, place: &[&str]) -> bool {
-        place.get(..self.0.len()).is_some_and(|head| self.0 == head)
     }
 }
 
