@@ -8,6 +8,7 @@ use crate::{
     failure::{ErrorName, TaskFailure},
     json,
     ledger::TASK_TOKEN,
+    token::TaskToken,
 };
 
 /// The Kubernetes API's answer to a request. What is shown of it to a task shows no task tokens.
@@ -34,6 +35,16 @@ impl ApiAnswer {
         (200..300).contains(&self.status)
     }
 
+    /// Takes these tokens out, wherever they stand: a message of the API server quotes what it refuses.
+    #[must_use]
+    pub fn without(mut self, tokens: &[TaskToken]) -> Self {
+        let tokens: Vec<&str> = tokens.iter().map(TaskToken::expose).filter(|it| it.len() >= LEAST_HIDDEN).collect();
+        if !tokens.is_empty() {
+            hide(&mut self.body, &tokens);
+        }
+        self
+    }
+
     /// The native envelope: `{"ResponseBody": …, "StatusCode": 200, "StatusText": "OK"}`.
     pub fn envelope(&self) -> Value {
         let mut body = self.body.clone();
@@ -56,6 +67,29 @@ impl fmt::Debug for ApiAnswer {
 
 /// What stands for a text that may show a token: a Job as `kubectl apply` notes it, a body that is no JSON.
 const NOT_SHOWN: &str = "[runjob: not shown, a task token may be in it]";
+
+/// What stands for a token inside of another text.
+const HIDDEN: &str = "[runjob: a task token]";
+
+/// The shortest token that is looked for. Those of Step Functions have hundreds of characters; a text as short as a word would be found
+/// everywhere.
+const LEAST_HIDDEN: usize = 16;
+
+fn hide(value: &mut Value, tokens: &[&str]) {
+    let shows = |text: &str| tokens.iter().any(|token| text.len() >= token.len() && text.contains(token));
+    let without = |text: &str| tokens.iter().fold(text.to_owned(), |text, token| text.replace(token, HIDDEN));
+    match value {
+        Value::Object(map) => {
+            if map.keys().any(|key| shows(key)) {
+                *map = std::mem::take(map).into_iter().map(|(key, value)| (without(&key), value)).collect();
+            }
+            map.values_mut().for_each(|value| hide(value, tokens));
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| hide(item, tokens)),
+        Value::String(text) if shows(text) => *text = without(text),
+        _ => {}
+    }
+}
 
 fn redact(value: &mut Value) {
     match value {
@@ -83,6 +117,17 @@ mod tests {
             answer.envelope().to_string(),
             r#"{"ResponseBody":{"items":[{"metadata":{"annotations":{"a":"b"}}}],"n":1.10},"StatusCode":200,"StatusText":"OK"}"#
         );
+    }
+
+    #[test]
+    fn a_message_shows_no_token_that_it_quotes() {
+        let token = format!("AQCE{}", "x".repeat(600));
+        let body = json!({"kind": "Status", "message": format!("metadata.labels: Invalid value: \"{token}\": must be"),
+            "details": {"causes": [{"message": format!("Invalid value: \"{token}\"")}], (format!("f:{token}")): {}}});
+        let known = [TaskToken::new("x").unwrap(), TaskToken::new(token.as_str()).unwrap()];
+        let answer = ApiAnswer::new(422, "Unprocessable Entity", body.to_string().as_bytes()).without(&known);
+        let shown = answer.failure().cause.to_string();
+        assert!(!shown.contains(&token) && shown.contains("Invalid value: \\\"[runjob: a task token]"), "{shown}");
     }
 
     #[test]

@@ -181,8 +181,9 @@ fn shown(key: &str) -> String {
 
 fn too_deep(text: &str, at: usize, limit: usize) -> Unreadable {
     let before = text.as_bytes().get(..at).unwrap_or_default();
-    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-    let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
+    let mut lines = before.split(|byte| *byte == b'\n');
+    let column = lines.next_back().map_or(0, <[u8]>::len) + 1;
+    let line = lines.count() + 1;
     Unreadable::TooDeep { limit, line, column }
 }
 

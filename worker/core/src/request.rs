@@ -211,17 +211,22 @@ fn refuse_fields_of_the_other(top: &Fields<'_>, other: &[&str], expected: &str) 
     }
 }
 
+/// The most fields of an object that are told of, having been passed over.
+const MAX_WARNINGS: usize = 10;
+
 /// Refuses what is not known, or notes it as a warning.
 pub(crate) fn tolerate(
-    unknown: Vec<InvalidParameters>,
+    mut unknown: impl Iterator<Item = InvalidParameters>,
     strictness: Strictness,
     warnings: &mut Vec<InvalidParameters>,
 ) -> Result<(), InvalidParameters> {
-    if let (Strictness::Strict, Some(first)) = (strictness, unknown.first()) {
-        return Err(first.clone());
+    match strictness {
+        Strictness::Strict => unknown.next().map_or(Ok(()), Err),
+        Strictness::Lenient => {
+            warnings.extend(unknown.take(MAX_WARNINGS));
+            Ok(())
+        }
     }
-    warnings.extend(unknown);
-    Ok(())
 }
 
 fn namespace<'a>(top: &Fields<'a>) -> Result<Option<&'a str>, InvalidParameters> {

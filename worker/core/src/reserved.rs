@@ -129,11 +129,11 @@ impl Call {
         let refused = |message: &str| TaskFailure::saying(ErrorName::InvalidParameters, message);
         let metadata = found.get("metadata");
         let text = |field: &str| metadata.and_then(|metadata| metadata.get(field)).and_then(Value::as_str);
-        let carries = |map: &&str| {
-            let names = metadata.and_then(|metadata| metadata.get(*map)).and_then(Value::as_object);
+        let carries = |map: &str| {
+            let names = metadata.and_then(|metadata| metadata.get(map)).and_then(Value::as_object);
             names.into_iter().flatten().any(|(name, _)| is_reserved(name))
         };
-        if MAPS.iter().any(|map| carries(&map)) {
+        if MAPS.iter().any(|map| carries(map)) {
             return Err(refused("a PUT would take from the Job what runjob wrote on it: send a PATCH"));
         }
         let (Some(uid), Some(version)) = (text("uid"), text("resourceVersion")) else {

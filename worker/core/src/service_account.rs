@@ -43,6 +43,9 @@ impl<'a> Allowed<'a> {
         if (resource, subresource) == ("serviceaccounts", Some("token")) {
             return self.check_name(name.unwrap_or_default());
         }
+        if yields_rights(target) || (resource == "secrets" && call.body.as_ref().is_some_and(mentions_account)) {
+            return Err(self.refusal(&format!("a write to {resource} may yield the rights of any service account")));
+        }
         let Some(pod_spec) = pod_spec(target) else { return Ok(()) };
         match (subresource, &call.body) {
             (Some(harmless), _) if HARMLESS.contains(&harmless) => Ok(()),
@@ -152,6 +155,34 @@ impl<'a> Allowed<'a> {
 /// Absent, as the API server sees it.
 fn is_unset(value: &Value) -> bool {
     value.is_null() || value == ""
+}
+
+/// Whether a write there gives an identity or rights, or changes what runs under one, without going through a pod's spec. RBAC has to
+/// keep others from it: this holds only what Kubernetes itself has.
+fn yields_rights(target: Target<'_>) -> bool {
+    matches!(
+        (target.group, target.resource, target.subresource),
+        (
+            "rbac.authorization.k8s.io"
+                | "certificates.k8s.io"
+                | "admissionregistration.k8s.io"
+                | "apiregistration.k8s.io",
+            ..
+        ) | ("apps" | "extensions", "controllerrevisions", _)
+            // Which of the revisions its pods are made of.
+            | ("apps", "statefulsets" | "daemonsets", Some("status"))
+    )
+}
+
+/// Whether a Secret says that it is to have the token of a service account.
+fn mentions_account(value: &Value) -> bool {
+    let mentions = |text: &str| text.replace("~1", "/").contains("kubernetes.io/service-account");
+    match value {
+        Value::Object(map) => map.iter().any(|(key, value)| mentions(key) || mentions_account(value)),
+        Value::Array(items) => items.iter().any(mentions_account),
+        Value::String(text) => mentions(text),
+        _ => false,
+    }
 }
 
 /// Where the spec of the pods is that such an object makes. `None`: it makes none.
@@ -287,6 +318,35 @@ mod tests {
         let token =
             |account: &str| call("POST", &format!("/api/v1/namespaces/n/serviceaccounts/{account}/token"), json!({}));
         assert!(allowed(&["a"], &token("a")).is_ok() && allowed(&["a"], &token("b")).is_err());
+    }
+
+    #[test]
+    fn what_yields_an_identity_or_rights_is_refused() {
+        let annotation = json!({"metadata": {"annotations": {"kubernetes.io/service-account.name": "b"}}});
+        let operation = json!([{"op": "copy", "from": "/metadata/labels/a",
+            "path": "/metadata/annotations/kubernetes.io~1service-account.name"}]);
+        let secrets = "/api/v1/namespaces/a/secrets";
+        let rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces/a";
+        for input in [
+            call("POST", secrets, json!({"type": "kubernetes.io/service-account-token"})),
+            call("PATCH", &format!("{secrets}/s"), annotation),
+            call("PATCH", &format!("{secrets}/s"), operation),
+            call("POST", &format!("{rbac}/rolebindings"), json!({})),
+            call("PATCH", &format!("{rbac}/roles/r"), json!({})),
+            call("POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", json!({})),
+            call("POST", "/apis/certificates.k8s.io/v1/certificatesigningrequests", json!({})),
+            call("PUT", "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/w", json!({})),
+            call("POST", "/apis/apps/v1/namespaces/a/controllerrevisions", json!({"data": {}})),
+            call(
+                "PATCH",
+                "/apis/apps/v1/namespaces/a/statefulsets/s/status",
+                json!({"status": {"currentRevision": "r"}}),
+            ),
+        ] {
+            assert!(allowed(&["a"], &input).is_err(), "{input}");
+        }
+        let plain = call("POST", secrets, json!({"type": "Opaque", "stringData": {"a": "b"}}));
+        assert_eq!(allowed(&["a"], &plain), Ok(()));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use runjob_core::{
     call::Call,
     failure::{ErrorName, TaskFailure},
     output::{self, Write},
-    refusal::{AUTHENTICATION_PATIENCE, PATIENCE},
+    refusal::{self, PATIENCE},
 };
 use tokio::sync::Semaphore;
 use tracing::{info, warn};
@@ -44,14 +44,20 @@ impl Starter {
                 // Closed only when the worker ends.
                 turn = self.calls.0.acquire() => turn.ok(),
             };
-            let result = self.cluster.call(call).await;
+            let result = match self.send(call).await {
+                Ok(result) => result,
+                Err(refused) => return Some(Err(refused)),
+            };
             let (limit, after) = match &result {
-                Ok(exchanged) => (patience_with(call, exchanged.answer.status), exchanged.retry_after),
+                Ok(exchanged) => {
+                    let limit = refusal::patience_with_call(&exchanged.answer, call.method.is_repeatable());
+                    (limit, exchanged.retry_after)
+                }
                 Err(unreachable) => (patience_without_answer(call, unreachable), None),
             };
             let pause = pauses.next(after);
             if limit.is_none_or(|limit| !patience.lasts(limit, pause)) {
-                return Some(outcome(call, result));
+                return Some(self.outcome(call, result).await);
             }
             let status = result.as_ref().ok().map(|exchanged| exchanged.answer.status);
             drop((result, turn));
@@ -63,33 +69,34 @@ impl Starter {
             }
         }
     }
-}
 
-fn outcome(call: &Call, result: Result<Exchanged, Unreachable>) -> Result<String, TaskFailure> {
-    for warning in result.iter().flat_map(|exchanged| &exchanged.warnings) {
-        info!(warning, method = call.method.as_str(), "the API server warns of a call");
+    /// Sends the request once. One that would replace a Job is made for the very Job that is there.
+    async fn send(&self, call: &Call) -> Result<Result<Exchanged, Unreachable>, TaskFailure> {
+        let Some(key) = call.replaced_job() else { return Ok(self.cluster.call(call).await) };
+        match self.cluster.get(&key).await {
+            Ok(found) if found.answer.is_success() => Ok(self.cluster.call(&call.replacing(&found.answer.body)?).await),
+            // No Job, or no answer: that is the answer to the request, too.
+            other => Ok(other),
+        }
     }
-    let write = if call.method.is_repeatable() { Write::No } else { Write::Yes };
-    match result {
-        Ok(Exchanged { answer, .. }) if answer.is_success() => output::of_call(&answer, write, OUTPUT_BUDGET),
-        Ok(Exchanged { answer, .. }) => Err(answer.failure()),
-        Err(error) => Err(match error.delivery {
-            Delivery::AnswerTooLong(status) => output::too_large_call(&error.to_string(), status, write),
-            Delivery::NotSent | Delivery::Unknown => {
-                TaskFailure::saying(ErrorName::ClusterUnreachable, error.to_string())
+
+    async fn outcome(&self, call: &Call, result: Result<Exchanged, Unreachable>) -> Result<String, TaskFailure> {
+        for warning in result.iter().flat_map(|exchanged| &exchanged.warnings) {
+            info!(warning, method = call.method.as_str(), "the API server warns of a call");
+        }
+        let write = if call.method.is_repeatable() { Write::No } else { Write::Yes };
+        match result {
+            Ok(Exchanged { answer, .. }) => {
+                let answer = answer.without(&self.heartbeats.known().await);
+                if answer.is_success() { output::of_call(&answer, write, OUTPUT_BUDGET) } else { Err(answer.failure()) }
             }
-        }),
-    }
-}
-
-/// How long an answer of that status is worth repeating the request. One that was throttled or not authenticated was not
-/// carried out, whatever its method.
-fn patience_with(call: &Call, status: u16) -> Option<Duration> {
-    match status {
-        401 => Some(AUTHENTICATION_PATIENCE),
-        429 => Some(PATIENCE),
-        500..=599 if call.method.is_repeatable() => Some(PATIENCE),
-        _ => None,
+            Err(error) => Err(match error.delivery {
+                Delivery::AnswerTooLong(status) => output::too_large_call(&error.to_string(), status, write),
+                Delivery::NotSent | Delivery::Unknown => {
+                    TaskFailure::saying(ErrorName::ClusterUnreachable, error.to_string())
+                }
+            }),
+        }
     }
 }
 

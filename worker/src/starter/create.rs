@@ -8,7 +8,7 @@ use runjob_core::{
     job::JobView,
     ledger::Stamp,
     plan::{Plan, Relation},
-    refusal::{PATIENCE, Refusal, meets_everybody},
+    refusal::{PATIENCE, Refusal, is_status, meets_everybody},
 };
 use serde_json::Value;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -140,7 +140,7 @@ impl Starter {
 
     async fn attempt(&self, plan: &Plan, existence: Existence, hold: &Hold) -> Attempt {
         let exchanged = match self.cluster.create(plan).await {
-            Ok(exchanged) => exchanged,
+            Ok(exchanged) => shown(exchanged, plan),
             Err(unreachable) => return self.later(&unreachable, Existence::Created),
         };
         match Refusal::of(&exchanged.answer) {
@@ -196,16 +196,16 @@ impl Starter {
     /// Looks for an object of the planned name.
     async fn find(&self, plan: &Plan, existence: Existence) -> Found {
         let found = match self.cluster.get(&plan.key).await {
-            Ok(found) => found,
+            Ok(found) => shown(found, plan),
             Err(unreachable) => return Found::Decided(self.later(&unreachable, existence)),
         };
-        if found.answer.status == 404 {
+        if found.answer.status == 404 && is_status(&found.answer) {
             return Found::Nothing;
         }
         if let Some(refusal) = Refusal::of(&found.answer) {
             return Found::Decided(refused(refusal, &found));
         }
-        let Ok(view) = JobView::of(&found.answer.body) else { return Found::Foreign };
+        let Ok(view) = JobView::of(&found.answer.body) else { return Found::Decided(no_job(&found, existence)) };
         match plan.relation(&view) {
             Relation::Ours if existence == Existence::TakenOver => Found::Decided(verify_taken_over(plan, found)),
             Relation::Ours => Found::Decided(self.verify(plan, found).await),
@@ -225,12 +225,7 @@ impl Starter {
 
     /// The Job is created. Is it as it was planned?
     async fn verify(&self, plan: &Plan, created: Exchanged) -> Attempt {
-        let view = match JobView::of(&created.answer.body) {
-            Ok(view) => view,
-            Err(error) => {
-                return Attempt::Done(Started::Failed(TaskFailure::saying(ErrorName::Internal, error.to_string())));
-            }
-        };
+        let Ok(view) = JobView::of(&created.answer.body) else { return no_job(&created, Existence::Created) };
         for warning in &created.warnings {
             warn!(warning, "the API server warns of the Job");
             self.cluster.tell(view.clone(), EventKind::Warning, "AdmissionWarning", warning);
@@ -315,12 +310,37 @@ impl Succession {
     }
 }
 
+/// A refusal may quote what was sent. What was created has to show it: there the stamp is read back.
+fn shown(exchanged: Exchanged, plan: &Plan) -> Exchanged {
+    match plan.stamp.waiter.task() {
+        Some((token, _)) if !exchanged.answer.is_success() => {
+            Exchanged { answer: exchanged.answer.without(std::slice::from_ref(token)), ..exchanged }
+        }
+        _ => exchanged,
+    }
+}
+
+/// A success whose body is no Job says nothing about whether there is one: something on the way may have answered.
+fn no_job(exchanged: &Exchanged, existence: Existence) -> Attempt {
+    let message = format!("the answer {} is no Job, and it is not known whether there is one", exchanged.answer.status);
+    let failure = TaskFailure::saying(ErrorName::ClusterUnreachable, message);
+    Attempt::Later(Later {
+        patience: PATIENCE,
+        after: exchanged.retry_after,
+        failure,
+        existence,
+        concerns: Concerns::ThisTask,
+    })
+}
+
 fn refused(refusal: Refusal, exchanged: &Exchanged) -> Attempt {
     let failure = exchanged.answer.failure();
     let Some(patience) = refusal.patience() else { return Attempt::Done(Started::Failed(failure)) };
     let patience = if refusal == Refusal::BeingDeleted { GOING_PATIENCE } else { patience };
-    // A server error may come after the Job was stored; every other refusal comes instead of it.
-    let existence = if exchanged.answer.status >= 500 { Existence::Created } else { Existence::Impossible };
+    // A server error, or an answer of something on the way, may come after the Job was stored; every other refusal comes instead of it.
+    let on_the_way = !is_status(&exchanged.answer) && !meets_everybody(exchanged.answer.status);
+    let existence =
+        if exchanged.answer.status >= 500 || on_the_way { Existence::Created } else { Existence::Impossible };
     let concerns = if meets_everybody(exchanged.answer.status) { Concerns::Everybody } else { Concerns::ThisTask };
     Attempt::Later(Later { patience, after: exchanged.retry_after, failure, existence, concerns })
 }
