@@ -16,8 +16,8 @@ use crate::json;
 const MAX_DEPTH: usize = 48;
 /// The most bytes of scalars, the copies that aliases make included.
 const MAX_SCALARS: usize = 2 * 1024 * 1024;
-/// The most scalars, lists and mappings. A Job has some hundred.
-const MAX_NODES: usize = 50_000;
+/// The most scalars, lists and mappings. A Job has some hundred; this is a megabyte of short lines.
+const MAX_NODES: usize = 120_000;
 /// The most of them that aliases may copy.
 const MAX_COPIED: usize = 10_000;
 /// The longest reason that a refusal quotes, in characters.
