@@ -21,6 +21,7 @@ use runjob_core::{
     clusters::ClusterName,
     failure::{ErrorName, TaskFailure},
     invalid::InvalidParameters,
+    json,
     names::Group,
 };
 use serde_json::{Map, Value, json};
@@ -52,15 +53,14 @@ enum Swept {
 
 /// Whether the event asks for a sweep, well-formed or not.
 pub(crate) fn is_asked_for(event: &str) -> bool {
-    let event: Option<Value> = serde_json::from_str(event).ok();
-    event.is_some_and(|event| event.get("Action").and_then(Value::as_str) == Some("sweep"))
+    json::read(event).is_ok_and(|event| event.get("Action").and_then(Value::as_str) == Some("sweep"))
 }
 
 impl Function {
     /// Goes through the Jobs of every configured cluster, of all at a time: one that does not answer holds up no other.
     pub(crate) async fn sweep(&self, event: &str, invocation: &Invocation) -> Outcome {
-        let fields = serde_json::from_str::<Map<String, Value>>(event).unwrap_or_default();
-        if let Some((name, found)) = fields.iter().find(|(name, _)| *name != "Action") {
+        let event = json::read(event).unwrap_or_default();
+        if let Some((name, found)) = event.as_object().into_iter().flatten().find(|(name, _)| *name != "Action") {
             return Err(InvalidParameters::beside_sweep(name, found).failure().into());
         }
         let (time, group) = (self.time(invocation), self.group(&invocation.function)?);

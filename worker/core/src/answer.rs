@@ -6,7 +6,10 @@ use serde_json::{Map, Value};
 
 use crate::{
     failure::{ErrorName, TaskFailure},
+    hidden::Hidden,
+    json,
     ledger::TASK_TOKEN,
+    token::TaskToken,
 };
 
 /// The Kubernetes API's answer to a request. What is shown of it to a task shows no task tokens.
@@ -23,14 +26,21 @@ pub struct ApiAnswer {
 impl ApiAnswer {
     /// Takes an answer apart.
     pub fn new(status: u16, status_text: &str, body: &[u8]) -> Self {
-        let body =
-            serde_json::from_slice(body).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(body).into_owned()));
+        let json = std::str::from_utf8(body).ok().and_then(|text| json::read(text).ok());
+        let body = json.unwrap_or_else(|| Value::String(String::from_utf8_lossy(body).into_owned()));
         Self { status, status_text: status_text.to_owned(), body }
     }
 
     /// Whether the request was carried out.
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
+    }
+
+    /// Takes these tokens out, wherever they stand: a message of the API server quotes what it refuses.
+    #[must_use]
+    pub fn without(mut self, tokens: &[TaskToken]) -> Self {
+        Hidden::new(tokens).hide_in(&mut self.body);
+        self
     }
 
     /// The native envelope: `{"ResponseBody": …, "StatusCode": 200, "StatusText": "OK"}`.
@@ -81,6 +91,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::fixtures::documents_in_documents;
 
     #[test]
     fn an_answer_shows_no_token() {
@@ -94,6 +105,17 @@ mod tests {
     }
 
     #[test]
+    fn a_message_shows_no_token_that_it_quotes() {
+        let token = format!("AQCE{}", "x".repeat(600));
+        let body = json!({"kind": "Status", "message": format!("metadata.labels: Invalid value: \"{token}\": must be"),
+            "details": {"causes": [{"message": format!("Invalid value: \"{token}\"")}], (format!("f:{token}")): {}}});
+        let known = [TaskToken::new("x").unwrap(), TaskToken::new(token.as_str()).unwrap()];
+        let answer = ApiAnswer::new(422, "Unprocessable Entity", body.to_string().as_bytes()).without(&known);
+        let shown = answer.failure().cause.to_string();
+        assert!(!shown.contains(&token) && shown.contains("Invalid value: \\\"[runjob: a task token]"), "{shown}");
+    }
+
+    #[test]
     fn a_text_that_may_hold_a_token_is_not_shown() {
         let copied = json!({"metadata": {"annotations": {
             "kubectl.kubernetes.io/last-applied-configuration": "{\"runjob/task-token\":\"secret\"}", "a": "b"}}});
@@ -102,6 +124,12 @@ mod tests {
             let shown = ApiAnswer::new(200, "OK", body.as_bytes()).envelope().to_string();
             assert!(!shown.contains("secret") && shown.contains(NOT_SHOWN), "{shown}");
         }
+    }
+
+    #[test]
+    fn a_body_that_would_be_read_as_something_else_is_a_string() {
+        let text = documents_in_documents(30, 125);
+        assert_eq!(ApiAnswer::new(200, "OK", text.as_bytes()).body, json!(text));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use serde_json::Value;
 
-use crate::{fields::Fields, invalid::InvalidParameters, manifest::RESERVED_PREFIX, yaml};
+use crate::{fields::Fields, invalid::InvalidParameters, manifest::read_text, reserved};
 
 /// The paths of the Kubernetes API that a call may lead to.
 const ROOTS: [&str; 7] = ["api", "apis", "version", "openapi", "healthz", "readyz", "livez"];
@@ -99,7 +99,9 @@ pub(crate) fn parse(top: &Fields<'_>) -> Result<Call, InvalidParameters> {
     }
     let body = body(top)?;
     let content_type = content_type(top, method, body.as_ref())?;
-    Ok(Call { method, path_and_query, body, content_type })
+    let call = Call { method, path_and_query, body, content_type };
+    reserved::check(&call)?;
+    Ok(call)
 }
 
 fn method(top: &Fields<'_>) -> Result<Method, InvalidParameters> {
@@ -189,12 +191,12 @@ fn patch_type(body: &Value) -> &'static str {
     if body.is_array() { JSON_PATCH } else { "application/merge-patch+json" }
 }
 
-/// Takes the body, which may be text. Metadata below `runjob/` in it could hand a task's answer to somebody else's Job.
+/// Takes the body, which may be text.
 fn body(top: &Fields<'_>) -> Result<Option<Value>, InvalidParameters> {
     const EXPECTED: &str = "an object or list, or a string that holds one as JSON or YAML";
     let body = match top.get("RequestBody") {
         None => return Ok(None),
-        Some(Value::String(text)) => match serde_json::from_str(text).or_else(|_| yaml::read(text)) {
+        Some(Value::String(text)) => match read_text(text) {
             Ok(body) => body,
             Err(reason) => {
                 let found = format!("a string that is neither JSON nor YAML ({reason})");
@@ -206,21 +208,7 @@ fn body(top: &Fields<'_>) -> Result<Option<Value>, InvalidParameters> {
     if !(body.is_object() || body.is_array()) {
         return Err(top.refuse("RequestBody", EXPECTED));
     }
-    if mentions_stamp(&body) {
-        return Err(top.refuse("RequestBody", "a body that leaves labels and annotations below runjob/ alone"));
-    }
     Ok(Some(body))
-}
-
-fn mentions_stamp(value: &Value) -> bool {
-    match value {
-        Value::Object(map) => map.iter().any(|(key, value)| {
-            let pointer = (key == "path" || key == "from") && value.as_str().is_some_and(|p| p.contains("/runjob~1"));
-            key.starts_with(RESERVED_PREFIX) || pointer || mentions_stamp(value)
-        }),
-        Value::Array(items) => items.iter().any(mentions_stamp),
-        _ => false,
-    }
 }
 
 /// What a path leads to.
@@ -248,6 +236,8 @@ impl Call {
             _ => return None,
         };
         let (namespace, rest) = match rest {
+            // The namespace itself is an object of the cluster, its subresources, too.
+            ["namespaces", _] | ["namespaces", _, "finalize" | "status", ..] => (None, rest),
             ["namespaces", namespace, rest @ ..] if !rest.is_empty() => (Some(*namespace), rest),
             rest => (None, rest),
         };
@@ -389,7 +379,14 @@ mod tests {
         };
         assert_eq!(namespace("/apis/batch/v1/namespaces/team/jobs").as_deref(), Some("team"));
         assert_eq!(namespace("/api/v1/namespaces/team/pods/p/log").as_deref(), Some("team"));
-        for cluster_scoped in ["/api/v1/namespaces/team", "/api/v1/nodes", "/version", "/apis/batch/v1/jobs"] {
+        for cluster_scoped in [
+            "/api/v1/namespaces/team",
+            "/api/v1/namespaces/team/finalize",
+            "/api/v1/namespaces/team/status",
+            "/api/v1/nodes",
+            "/version",
+            "/apis/batch/v1/jobs",
+        ] {
             assert_eq!(namespace(cluster_scoped), None, "{cluster_scoped}");
         }
     }

@@ -28,7 +28,7 @@ const KUBERNETES: &str = "\
 | `EKS.404` | there is no such namespace or object | no |
 | `EKS.409` | the name is taken by a Job that somebody waits for, that has finished, or that is not `runjob`'s | no |
 | `EKS.422` | the manifest is invalid | no |
-| `EKS.429`, `EKS.5xx` | for 15 minutes; a write of `call` at once | yes, was tried already |
+| `EKS.429`, `EKS.5xx` | for 15 minutes; a 5xx to a write of `call`, and an eviction that a PodDisruptionBudget forbids, at once | yes, was tried already |
 
 ";
 

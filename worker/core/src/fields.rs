@@ -27,17 +27,16 @@ impl<'a> Fields<'a> {
     }
 
     /// The fields that are not among `known`, each as the error that it deserves.
-    pub(crate) fn unknown(&self, known: &[&str]) -> Vec<InvalidParameters> {
+    /// They are made one by one: of a hundred thousand only the first is shown.
+    pub(crate) fn unknown<'k>(&'k self, known: &'k [&'k str]) -> impl Iterator<Item = InvalidParameters> + 'k {
         let unknown = self.map.iter().filter(|(name, _)| !known.contains(&name.as_str()));
-        unknown
-            .map(|(name, value)| {
-                let error = InvalidParameters::new(&self.path_of(name), value, "no such field");
-                match nearest(name, known) {
-                    Some(near) => error.suggesting(format!("did you mean {near}?")),
-                    None => error.suggesting(format!("known here: {}", known.join(", "))),
-                }
-            })
-            .collect()
+        unknown.map(|(name, value)| {
+            let error = InvalidParameters::of_field(&self.path_of(name), name, value, "no such field");
+            match nearest(name, known) {
+                Some(near) => error.suggesting(format!("did you mean {near}?")),
+                None => error.suggesting(format!("known here: {}", known.join(", "))),
+            }
+        })
     }
 
     pub(crate) fn path_of(&self, name: &str) -> String {
@@ -57,7 +56,7 @@ impl<'a> Fields<'a> {
     }
 
     pub(crate) fn refuse(&self, name: &str, expected: &str) -> InvalidParameters {
-        InvalidParameters::new(&self.path_of(name), self.map.get(name).unwrap_or(&Value::Null), expected)
+        InvalidParameters::of_field(&self.path_of(name), name, self.map.get(name).unwrap_or(&Value::Null), expected)
     }
 
     /// The object as a whole is not what is expected.
@@ -139,6 +138,16 @@ pub(crate) fn describe(value: &Value) -> String {
     }
 }
 
+/// What the value of a field is. A text under a name that may be a credential's, a misspelt one's too, is not shown: what is
+/// refused gets into logs.
+pub(crate) fn describe_field(name: &str, value: &Value) -> String {
+    const CREDENTIALS: [&str; 4] = ["token", "secret", "password", "credential"];
+    let plain: String = name.chars().take(MAX_NAME).filter(char::is_ascii_alphanumeric).collect();
+    let plain = plain.to_ascii_lowercase();
+    let may_be_one = CREDENTIALS.iter().any(|part| plain.contains(part)) || nearest(&plain, &["TaskToken"]).is_some();
+    if may_be_one && value.is_string() { "a string that is not shown".to_owned() } else { describe(value) }
+}
+
 /// The known name that is at most two edits (or a matter of upper and lower case) away.
 fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
     const FAR: usize = 2;
@@ -173,6 +182,15 @@ mod tests {
         assert_eq!(nearest("retrieveLogs", &known), Some("RetrieveLogs"));
         assert_eq!(nearest("RetriveLog", &known), Some("RetrieveLogs"));
         assert_eq!(nearest("Something", &known), None);
+    }
+
+    #[test]
+    fn what_may_be_a_credential_is_not_shown() {
+        for name in ["Tasktoken", "TaskTokn", "task_token", "Task-Toke", "xTaskTokenx", "token", "Password"] {
+            let found = InvalidParameters::of_field("$.x", name, &Value::from("AQCE"), "nothing").to_string();
+            assert!(!found.contains("AQCE"), "{found}");
+        }
+        assert_eq!(describe_field("Task", &Value::from("a")), "the string \"a\"");
     }
 
     #[test]

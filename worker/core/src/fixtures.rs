@@ -100,3 +100,13 @@ impl JobBuilder {
         JobView::of(&self.0).unwrap()
     }
 }
+
+/// A text of JSON documents inside of documents, each of them that many levels deep: `serde_json` alone would read each with a
+/// limit of depth of its own.
+pub(crate) fn documents_in_documents(count: usize, levels: usize) -> String {
+    let (open, close) = ("[".repeat(levels), "]".repeat(levels));
+    (0..count).fold("1".to_owned(), |inner, _| {
+        let escaped = inner.replace('\\', "\\u005c").replace('"', "\\u0022");
+        format!("{open}{{\"$serde_json::private::RawValue\":\"{escaped}\"}}{close}")
+    })
+}

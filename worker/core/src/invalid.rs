@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     failure::{ErrorName, TaskFailure},
-    fields::describe,
+    fields::{describe, describe_field},
 };
 
 /// A part of the input cannot be taken: `RunJob.InvalidParameters`.
@@ -23,6 +23,11 @@ impl InvalidParameters {
         Self { path: path.to_owned(), found: describe(found), expected: expected.to_owned(), suggestion: None }
     }
 
+    /// A field has a value that cannot be taken.
+    pub(crate) fn of_field(path: &str, name: &str, found: &Value, expected: &str) -> Self {
+        Self::text(path, describe_field(name, found), expected)
+    }
+
     pub(crate) fn absent(path: &str, expected: &str) -> Self {
         Self { path: path.to_owned(), found: "nothing".to_owned(), expected: expected.to_owned(), suggestion: None }
     }
@@ -33,7 +38,7 @@ impl InvalidParameters {
 
     /// A field beside `"Action": "sweep"`, which takes none.
     pub fn beside_sweep(name: &str, found: &Value) -> Self {
-        Self::new(&format!("$.{name}"), found, "nothing beside \"Action\": \"sweep\"")
+        Self::of_field(&format!("$.{name}"), name, found, "nothing beside \"Action\": \"sweep\"")
     }
 
     /// No cluster is named where only the name says which one is meant.

@@ -29,6 +29,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     budget::shortened,
+    json,
     log_options::LogOptions,
     manifest::{RESERVED_PREFIX, map_mut, metadata_mut},
     names::{Group, JobKey},
@@ -287,7 +288,7 @@ fn read_open<'a>(text: impl Fn(&str) -> Option<&'a str>) -> Result<Stamp, Unread
         waiter,
         owner: OwnerKey::from_annotation(needed(OWNER)?),
         spec_hash: SpecHash::from_annotation(needed(SPEC_HASH)?),
-        options: serde_json::from_str(needed(OPTIONS)?)
+        options: json::read_as(needed(OPTIONS)?)
             .map_err(|_| unreadable(OPTIONS)("it is not as this runjob writes it".into()))?,
         ttl: text(TTL)
             .map(|ttl| ttl.parse().map_err(|_| unreadable(TTL)(format!("{} is no number of seconds", quoted(ttl)))))

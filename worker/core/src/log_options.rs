@@ -106,7 +106,7 @@ fn check_log_parameters(given: &Fields<'_>, parameters: &[(String, Vec<String>)]
             return Err(given.refuse(name, "no such parameter: runjob reads every container, to its end"));
         }
         let Some((_, kind)) = LOG_PARAMETERS.iter().find(|(known, _)| known == name) else {
-            return Err(given.unknown(&names).into_iter().next().unwrap_or_else(|| given.refuse(name, "a parameter")));
+            return Err(given.unknown(&names).next().unwrap_or_else(|| given.refuse(name, "a parameter")));
         };
         let fits = |value: &String| match kind {
             LogParameter::Boolean => value == "true" || value == "false",

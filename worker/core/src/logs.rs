@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::{
     budget::{ByteBudget, escaped_len, fair_shares, head_within, tail_within},
+    json,
     log_options::LogFormat,
 };
 
@@ -201,7 +202,7 @@ impl LogText {
         if format == LogFormat::Raw || self.is_cut() {
             return None;
         }
-        let document: Value = serde_json::from_str(&self.text()).ok()?;
+        let document = json::read(&self.text()).ok()?;
         Some(document.to_string())
     }
 }
@@ -359,6 +360,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::fixtures::documents_in_documents;
 
     fn kept(limit: usize, pieces: &[&[u8]]) -> LogText {
         let mut buffer = LogBuffer::new(limit);
@@ -422,6 +424,22 @@ mod tests {
         assert_eq!(parsed("{}\n{}\n"), json!("{}\n{}\n"));
         assert_eq!(parsed(""), json!(""));
         assert_eq!(shown("42\n", LogFormat::Raw), json!("42\n"));
+    }
+
+    #[test]
+    fn a_log_that_would_be_read_as_something_else_stays_text() {
+        for text in [documents_in_documents(30, 125), r#"{"$serde_json\u003a:private::Number": "7"}"#.to_owned()] {
+            let rendered = std::thread::Builder::new().stack_size(2 * 1024 * 1024);
+            let rendered = rendered
+                .spawn({
+                    let text = text.clone();
+                    move || parsed(&text)
+                })
+                .unwrap()
+                .join()
+                .unwrap();
+            assert_eq!(rendered, json!(text));
+        }
     }
 
     #[test]

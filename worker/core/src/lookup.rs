@@ -1,8 +1,6 @@
 //! Is the Job there? What the answer to a GET of it says.
 
-use serde_json::Value;
-
-use crate::{answer::ApiAnswer, job::JobView};
+use crate::{answer::ApiAnswer, job::JobView, refusal::is_status};
 
 /// What an answer says of the Job that was asked for.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,10 +19,9 @@ impl Finding {
     /// That a Job is gone is believed only in the API server's own words: a proxy says 404 of what it does not know, and a Job that
     /// is taken for gone is reported as deleted.
     pub fn of(answer: &ApiAnswer) -> Self {
-        let is_own = answer.body.get("kind").and_then(Value::as_str) == Some("Status");
         match answer.status {
             200..=299 => JobView::of(&answer.body).map_or(Self::Unavailable, |view| Self::Found(Box::new(view))),
-            404 if is_own => Self::Absent,
+            404 if is_status(answer) => Self::Absent,
             403 => Self::Denied,
             _ => Self::Unavailable,
         }

@@ -5,12 +5,30 @@ use serde_json::{Map, Value};
 use crate::{
     fields::Fields,
     invalid::InvalidParameters,
+    json::{self, Unreadable},
     names::{MAX_JOB_NAME, Naming, is_dns_label, is_dns_subdomain},
     yaml,
 };
 
 /// The prefix of `runjob`'s own labels and annotations.
 pub(crate) const RESERVED_PREFIX: &str = "runjob/";
+
+/// The longest Job, as JSON: what etcd takes of one object by default.
+const MAX_JOB: usize = 1024 * 1536;
+
+/// What the API server decides about an object that is created, and passes over where somebody sends it: an exported Job has it. Only
+/// `resourceVersion` is answered with an error there, which the others do not explain.
+const SERVERS_METADATA: [&str; 7] = [
+    "uid",
+    "resourceVersion",
+    "creationTimestamp",
+    "deletionGracePeriodSeconds",
+    "generation",
+    "managedFields",
+    "selfLink",
+];
+/// What would keep a Job, or another one, from being deleted, or delete it.
+const TIES: [&str; 3] = ["finalizers", "ownerReferences", "deletionTimestamp"];
 
 const NAME: &str =
     "a name of at most 63 characters: lower-case letters, digits, '-' and '.', a letter or digit at both ends";
@@ -28,10 +46,15 @@ pub struct Manifest {
 
 impl Manifest {
     pub(crate) fn parse(top: &Fields<'_>, namespace: Option<&str>) -> Result<Self, InvalidParameters> {
-        let job = match top.required("Job", "a batch/v1 Job")? {
+        let mut job = match top.required("Job", "a batch/v1 Job")? {
             Value::String(text) => from_text(text)?,
             value => value.clone(),
         };
+        leave_out_the_servers(&mut job);
+        let size = job.to_string().len();
+        if size > MAX_JOB {
+            return Err(InvalidParameters::text("$.Job", format!("{size} bytes of JSON"), "at most 1.5 MiB of JSON"));
+        }
         let fields = Fields::of("$.Job", &job)?;
         expect_constant(&fields, "apiVersion", "batch/v1")?;
         expect_constant(&fields, "kind", "Job")?;
@@ -42,6 +65,13 @@ impl Manifest {
         let naming = naming(metadata.as_ref(), index_room)?;
         if let Some(metadata) = &metadata {
             refuse_reserved(metadata)?;
+            refuse_ties(metadata)?;
+        }
+        // What is in the spec is for the API server to judge, but nothing may be mistaken for a stamp.
+        if let Some(template) = spec.get("template").filter(|template| template.is_object())
+            && let Some(metadata) = Fields::of("$.Job.spec.template", template)?.object("metadata")?
+        {
+            refuse_reserved(&metadata)?;
         }
         let ttl = spec.get("ttlSecondsAfterFinished").and_then(Value::as_u64);
         Ok(Self { job, namespace, naming, ttl, index_room })
@@ -74,16 +104,23 @@ impl Manifest {
 }
 
 fn from_text(text: &str) -> Result<Value, InvalidParameters> {
-    if let Ok(value) = serde_json::from_str(text) {
-        return Ok(value);
-    }
-    yaml::read(text).map_err(|reason| {
+    read_text(text).map_err(|reason| {
         InvalidParameters::text(
             "$.Job",
             format!("a string that is neither JSON nor YAML ({reason})"),
             "a batch/v1 Job: an object, or a string that holds one as JSON or YAML",
         )
     })
+}
+
+/// Reads JSON or YAML that stands in a field of the input.
+pub(crate) fn read_text(text: &str) -> Result<Value, String> {
+    match json::read_inside(text, 1) {
+        Ok(value) => Ok(value),
+        // YAML may be read by other rules, and is much slower.
+        Err(Unreadable::Syntax(_)) => yaml::read(text),
+        Err(refused) => Err(refused.to_string()),
+    }
 }
 
 fn expect_constant(fields: &Fields<'_>, name: &str, value: &str) -> Result<(), InvalidParameters> {
@@ -128,6 +165,9 @@ fn naming(metadata: Option<&Fields<'_>>, index_room: usize) -> Result<Naming, In
         (None, Some(prefix)) if !is_dns_subdomain(&format!("{prefix}x")) => {
             Err(metadata.refuse("generateName", "the beginning of a name: lower-case letters, digits, '-' and '.'"))
         }
+        (None, Some(prefix)) if index_room > 0 && !is_dns_label(&format!("{}x", cut(prefix))) => {
+            Err(metadata.refuse("generateName", "the beginning of a DNS label, because the Job is Indexed"))
+        }
         (None, Some(prefix)) => Ok(Naming::Prefix(prefix.to_owned())),
         (None, None) => Ok(Naming::Absent),
     }
@@ -141,6 +181,29 @@ fn refuse_reserved(metadata: &Fields<'_>) -> Result<(), InvalidParameters> {
         }
     }
     Ok(())
+}
+
+/// Of a longer prefix only the beginning becomes part of a name.
+fn cut(prefix: &str) -> String {
+    prefix.chars().take(MAX_JOB_NAME - 1).collect()
+}
+
+fn leave_out_the_servers(job: &mut Value) {
+    let Some(job) = job.as_object_mut() else { return };
+    job.shift_remove("status");
+    if let Some(metadata) = job.get_mut("metadata").and_then(Value::as_object_mut) {
+        for field in SERVERS_METADATA {
+            metadata.shift_remove(field);
+        }
+    }
+}
+
+fn refuse_ties(metadata: &Fields<'_>) -> Result<(), InvalidParameters> {
+    let is_empty = |value: &Value| value.as_array().is_some_and(Vec::is_empty);
+    match TIES.iter().find(|field| metadata.get(field).is_some_and(|value| !is_empty(value))) {
+        Some(field) => Err(metadata.refuse(field, "no such field: runjob deletes the Jobs of tasks that have ended")),
+        None => Ok(()),
+    }
 }
 
 /// The metadata of a Job, made if it is absent.
@@ -219,6 +282,27 @@ mod tests {
             ),
             (with(json!({"generateName": "A"}), json!({})), "$.Job.metadata.generateName: expected the beginning"),
             (
+                with(json!({"generateName": "a.b-"}), json!({"completionMode": "Indexed", "completions": 2})),
+                "$.Job.metadata.generateName: expected the beginning of a DNS label, because the Job is Indexed",
+            ),
+            (
+                with(json!({}), json!({"template": {"metadata": {"annotations": {"runjob/v": "1"}}}})),
+                "$.Job.spec.template.metadata.annotations[\"runjob/v\"]: expected a name outside runjob/",
+            ),
+            (
+                with(json!({"finalizers": ["example.com/never"]}), json!({})),
+                "$.Job.metadata.finalizers: expected no such",
+            ),
+            (with(json!({"ownerReferences": [{}]}), json!({})), "$.Job.metadata.ownerReferences: expected no such"),
+            (
+                with(json!({"deletionTimestamp": "2026-11-24T20:26:15Z"}), json!({})),
+                "$.Job.metadata.deletionTimestamp:",
+            ),
+            (
+                with(json!({}), json!({"x": "x".repeat(MAX_JOB)})),
+                "$.Job: expected at most 1.5 MiB of JSON, found 15729",
+            ),
+            (
                 with(json!({"labels": {"runjob/group": "x"}}), json!({})),
                 "$.Job.metadata.labels[\"runjob/group\"]: expected a name outside runjob/",
             ),
@@ -227,6 +311,16 @@ mod tests {
             let refusal = refused(&job);
             assert!(refusal.starts_with(message), "{job}\n  got {refusal}\n  not {message}");
         }
+    }
+
+    #[test]
+    fn what_an_exported_job_has_of_the_server_is_left_out() {
+        let exported = json!({"apiVersion": "batch/v1", "kind": "Job", "status": {"succeeded": 1}, "spec": {},
+            "metadata": {"name": "x", "uid": "u", "resourceVersion": "7", "creationTimestamp": "2026-11-24T20:26:15Z",
+                "generation": 1, "selfLink": "/x", "managedFields": [{}], "finalizers": [], "labels": {"a": "b"}}});
+        let plain = json!({"apiVersion": "batch/v1", "kind": "Job", "spec": {},
+            "metadata": {"name": "x", "finalizers": [], "labels": {"a": "b"}}});
+        assert_eq!(parsed(&exported).unwrap().value(), &plain);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::{
     failure::{ErrorName, TaskFailure},
     log_options::LogFormat,
     logs::{Logs, Rendering},
+    token::TaskToken,
 };
 
 /// What the payload of a function's error takes beside the message: `{"errorType":"…","errorMessage":"…"}` with a name of 256 characters.
@@ -65,15 +66,26 @@ pub fn of_failure(diagnosis: &Value, job: &Value, reported: Reported<'_>, budget
     })
 }
 
+/// An answer to a `call`, as it has arrived.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrived<'a> {
+    /// Its HTTP status.
+    pub status: u16,
+    /// The status in words.
+    pub status_text: &'a str,
+    /// Its body.
+    pub body: &'a [u8],
+}
+
 /// The result of a `call`: the native envelope. What is too long even without its spaces is not parsed: as a tree it would take many
 /// times as much.
 pub fn of_call(
-    status: u16,
-    status_text: &str,
-    body: &[u8],
+    arrived: Arrived<'_>,
+    tokens: &[TaskToken],
     write: Write,
     budget: ByteBudget,
 ) -> Result<String, TaskFailure> {
+    let Arrived { status, status_text, body } = arrived;
     let too_large = |bytes: usize| {
         let message = format!("the answer takes {bytes} bytes, a result has room for {}", budget.0);
         too_large_call(&message, status, write)
@@ -83,7 +95,7 @@ pub fn of_call(
     if least > budget.0.saturating_mul(2) {
         return Err(too_large(least));
     }
-    let text = ApiAnswer::new(status, status_text, body).into_envelope().to_string();
+    let text = ApiAnswer::new(status, status_text, body).without(tokens).into_envelope().to_string();
     if text.len() <= budget.0 { Ok(text) } else { Err(too_large(text.len())) }
 }
 
@@ -310,7 +322,10 @@ mod tests {
     #[test]
     fn an_answer_that_is_too_long_for_a_result_is_refused_with_what_it_takes() {
         let budget = ByteBudget(100);
-        let called = |body: &str| of_call(201, "Created", body.as_bytes(), Write::Yes, budget);
+        let called = |body: &str| {
+            let arrived = Arrived { status: 201, status_text: "Created", body: body.as_bytes() };
+            of_call(arrived, &[], Write::Yes, budget)
+        };
         assert_eq!(
             called("{ \"a\": [ 1,  2 ] }").unwrap(),
             r#"{"ResponseBody":{"a":[1,2]},"StatusCode":201,"StatusText":"Created"}"#

@@ -9,6 +9,7 @@ use crate::{
     call::{self, Call},
     fields::Fields,
     invalid::InvalidParameters,
+    json::{self, Unreadable},
     log_options::{self, LogOptions},
     manifest::Manifest,
     names::is_dns_label,
@@ -132,8 +133,7 @@ const ONLY_CALL: [&str; 5] = ["ContentType", "Method", "Path", "QueryParameters"
 
 /// Takes a task's input as a request.
 pub fn parse(input: &str, strictness: Strictness) -> Result<Parsed, InvalidParameters> {
-    refuse_disguised_number(input)?;
-    let value: Value = serde_json::from_str(input).map_err(|error| unreadable(&error))?;
+    let value = json::read(input).map_err(|error| unreadable(&error))?;
     let top = Fields::of("$", &value)?;
     let mut warnings = Vec::new();
     tolerate(top.unknown(&KNOWN), strictness, &mut warnings)?;
@@ -169,23 +169,22 @@ pub fn parse(input: &str, strictness: Strictness) -> Result<Parsed, InvalidParam
     Ok(Parsed { request, target, token, warnings })
 }
 
-/// An object with this one member is how `serde_json` hands a number on with all its digits: a user's would become a number.
-fn refuse_disguised_number(input: &str) -> Result<(), InvalidParameters> {
-    const NUMBER: &str = "serde_json::private::Number";
-    if input.contains(NUMBER) {
-        return Err(InvalidParameters::text("$", format!("{NUMBER:?}"), "an input without this reserved text"));
+/// The refusal of an input as a whole.
+fn unreadable(error: &Unreadable) -> InvalidParameters {
+    match error {
+        Unreadable::Reserved { path, .. } => reserved(path, error),
+        Unreadable::Syntax(reason) => {
+            InvalidParameters::text("$", format!("text that is no JSON ({reason})"), "a JSON object")
+        }
+        Unreadable::TooDeep { .. } | Unreadable::LongNumber | Unreadable::TooLong(_) => {
+            InvalidParameters::text("$", format!("something {error}"), "a JSON object of at most 127 levels")
+        }
     }
-    Ok(())
 }
 
-/// `serde_json` goes 127 levels deep, so that no input can exhaust the stack. Its name for that is a mystery to users.
-fn unreadable(error: &serde_json::Error) -> InvalidParameters {
-    let reason = error.to_string();
-    if let Some((_, place)) = reason.split_once("recursion limit exceeded") {
-        let found = format!("something nested deeper than 127 levels{place}");
-        return InvalidParameters::text("$", found, "a JSON object of at most 127 levels");
-    }
-    InvalidParameters::text("$", format!("text that is no JSON ({reason})"), "a JSON object")
+/// The refusal of an object that would be read as something else.
+pub(crate) fn reserved(path: &str, error: &Unreadable) -> InvalidParameters {
+    InvalidParameters::text(path, error.to_string(), "no key that the reader of JSON keeps for itself")
 }
 
 enum Action {
@@ -212,17 +211,22 @@ fn refuse_fields_of_the_other(top: &Fields<'_>, other: &[&str], expected: &str) 
     }
 }
 
+/// The most fields of an object that are told of, having been passed over.
+const MAX_WARNINGS: usize = 10;
+
 /// Refuses what is not known, or notes it as a warning.
 pub(crate) fn tolerate(
-    unknown: Vec<InvalidParameters>,
+    mut unknown: impl Iterator<Item = InvalidParameters>,
     strictness: Strictness,
     warnings: &mut Vec<InvalidParameters>,
 ) -> Result<(), InvalidParameters> {
-    if let (Strictness::Strict, Some(first)) = (strictness, unknown.first()) {
-        return Err(first.clone());
+    match strictness {
+        Strictness::Strict => unknown.next().map_or(Ok(()), Err),
+        Strictness::Lenient => {
+            warnings.extend(unknown.take(MAX_WARNINGS));
+            Ok(())
+        }
     }
-    warnings.extend(unknown);
-    Ok(())
 }
 
 fn namespace<'a>(top: &Fields<'a>) -> Result<Option<&'a str>, InvalidParameters> {
@@ -250,7 +254,7 @@ fn on_stuck(top: &Fields<'_>) -> Result<OnStuck, InvalidParameters> {
 
 /// The token in an input that may be no request: whoever hands one over is answered with it, a bad request, too.
 pub fn token_in(input: &str) -> Option<TaskToken> {
-    let input: Value = serde_json::from_str(input).ok()?;
+    let input = json::read(input).ok()?;
     TaskToken::new(input.get("TaskToken")?.as_str()?).ok()
 }
 
@@ -377,13 +381,35 @@ mod tests {
     }
 
     #[test]
-    fn an_object_that_would_be_read_as_a_number_is_refused() {
-        let disguised = json!({"Job": "kind: {$serde_json::private::Number: '2'}"});
-        let message = "$: expected an input without this reserved text, found \"serde_json::private::Number\"";
-        assert_eq!(refused(&disguised), message);
-        let plain =
-            r#"{"Method": "POST", "Path": "/api", "RequestBody": {"a": {"$serde_json::private::Number": "2"}}}"#;
-        assert_eq!(parse(plain, Strictness::Strict).unwrap_err().to_string(), message);
+    fn an_object_that_would_be_read_as_something_else_is_refused_with_its_path() {
+        let number = r#"{"$serde_json::private::Number": "2"}"#;
+        let escaped = r#"{"$serde_json\u003a:private::RawValue": "[[1]]"}"#;
+        let call = |body: &str| format!(r#"{{"Method": "POST", "Path": "/api", "RequestBody": {{"a": [{body}]}}}}"#);
+        let yaml = |field: &str, text: &str| json!({"Method": "POST", "Path": "/api", field: text}).to_string();
+        let table = [
+            (
+                call(number),
+                "$.RequestBody.a[0]: expected no key that the reader of JSON keeps for itself, found the key",
+            ),
+            (call(escaped), "$.RequestBody.a[0]: expected no key that"),
+            (yaml("RequestBody", &format!(r#"{{"a": {escaped}}}"#)), "$.RequestBody: expected"),
+            (yaml("RequestBody", "a: {\"\\x24serde_json::private::Number\": '2'}"), "$.RequestBody: expected"),
+            (json!({"Job": format!("[{number}]")}).to_string(), "$.Job: expected"),
+            (json!({"Job": "kind: {$serde_json::private::Number: '2'}"}).to_string(), "$.Job: expected"),
+            (format!("{{\"Job\": {number}}}"), "$.Job: expected"),
+        ];
+        for (input, message) in table {
+            let found = parse(&input, Strictness::Lenient).unwrap_err().to_string();
+            assert!(found.starts_with(message) && found.contains("is reserved"), "{input}: {found}");
+        }
+    }
+
+    #[test]
+    fn documents_inside_of_strings_share_one_depth() {
+        let job = |levels: usize| json!({"Job": format!("{}1{}", "[".repeat(levels), "]".repeat(levels))}).to_string();
+        let found = |levels: usize| parse(&job(levels), Strictness::Strict).unwrap_err().to_string();
+        assert!(found(126).starts_with("$.Job: expected an object, found a list of 1"), "{}", found(126));
+        assert!(found(127).starts_with("$.Job: expected a batch/v1 Job"), "{}", found(127));
     }
 
     #[test]

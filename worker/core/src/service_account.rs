@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::{
     call::{Call, JSON_PATCH, Method, Target},
     failure::{ErrorName, TaskFailure},
+    pointer::Parts,
 };
 
 /// What pods run as when their spec names nothing.
@@ -41,6 +42,9 @@ impl<'a> Allowed<'a> {
         let Target { resource, name, subresource, .. } = target;
         if (resource, subresource) == ("serviceaccounts", Some("token")) {
             return self.check_name(name.unwrap_or_default());
+        }
+        if yields_rights(target) || (resource == "secrets" && call.body.as_ref().is_some_and(mentions_account)) {
+            return Err(self.refusal(&format!("a write to {resource} may yield the rights of any service account")));
         }
         let Some(pod_spec) = pod_spec(target) else { return Ok(()) };
         match (subresource, &call.body) {
@@ -92,7 +96,7 @@ impl<'a> Allowed<'a> {
         let mut named = false;
         for operation in operations {
             let text = |field: &str| operation.get(field).and_then(Value::as_str);
-            let (Some(op), Some(path)) = (text("op"), text("path").map(parts)) else {
+            let (Some(op), Some(path)) = (text("op"), text("path").map(Parts::of)) else {
                 return Err(self.unjudged("an operation without op and path"));
             };
             let field =
@@ -105,7 +109,7 @@ impl<'a> Allowed<'a> {
             if op == "test" {
                 continue;
             }
-            for place in [Some(path), text("from").map(parts)].into_iter().flatten() {
+            for place in [Some(path), text("from").map(Parts::of)].into_iter().flatten() {
                 let below = place.strip_prefix_of(pod_spec);
                 let is_account =
                     below.is_some_and(|rest| rest.len() == 1 && FIELDS.iter().any(|field| rest == [*field]));
@@ -153,6 +157,34 @@ fn is_unset(value: &Value) -> bool {
     value.is_null() || value == ""
 }
 
+/// Whether a write there gives an identity or rights, or changes what runs under one, without going through a pod's spec. RBAC has to
+/// keep others from it: this holds only what Kubernetes itself has.
+fn yields_rights(target: Target<'_>) -> bool {
+    matches!(
+        (target.group, target.resource, target.subresource),
+        (
+            "rbac.authorization.k8s.io"
+                | "certificates.k8s.io"
+                | "admissionregistration.k8s.io"
+                | "apiregistration.k8s.io",
+            ..
+        ) | ("apps" | "extensions", "controllerrevisions", _)
+            // Which of the revisions its pods are made of.
+            | ("apps", "statefulsets" | "daemonsets", Some("status"))
+    )
+}
+
+/// Whether a Secret says that it is to have the token of a service account.
+fn mentions_account(value: &Value) -> bool {
+    let mentions = |text: &str| text.replace("~1", "/").contains("kubernetes.io/service-account");
+    match value {
+        Value::Object(map) => map.iter().any(|(key, value)| mentions(key) || mentions_account(value)),
+        Value::Array(items) => items.iter().any(mentions_account),
+        Value::String(text) => mentions(text),
+        _ => false,
+    }
+}
+
 /// Where the spec of the pods is that such an object makes. `None`: it makes none.
 fn pod_spec(target: Target<'_>) -> Option<&'static [&'static str]> {
     match (target.group, target.resource) {
@@ -163,26 +195,6 @@ fn pod_spec(target: Target<'_>) -> Option<&'static [&'static str]> {
         | ("apps" | "extensions", "daemonsets" | "deployments" | "replicasets" | "statefulsets") => Some(TEMPLATE),
         ("batch", "cronjobs") => Some(&["spec", "jobTemplate", "spec", "template", "spec"]),
         _ => None,
-    }
-}
-
-/// A JSON pointer, taken apart.
-struct Parts(Vec<String>);
-
-fn parts(pointer: &str) -> Parts {
-    Parts(pointer.split('/').skip(1).map(|part| part.replace("~1", "/").replace("~0", "~")).collect())
-}
-
-impl Parts {
-    /// What of the pointer lies behind `prefix`. `None`: it does not begin with it, or is not longer.
-    fn strip_prefix_of(&self, prefix: &[&str]) -> Option<&[String]> {
-        let (head, rest) = self.0.split_at_checked(prefix.len())?;
-        (head == prefix && !rest.is_empty()).then_some(rest)
-    }
-
-    /// Whether `place`, or what contains it, is meant.
-    fn leads_to(&self, place: &[&str]) -> bool {
-        place.get(..self.0.len()).is_some_and(|head| self.0 == head)
     }
 }
 
@@ -306,6 +318,35 @@ mod tests {
         let token =
             |account: &str| call("POST", &format!("/api/v1/namespaces/n/serviceaccounts/{account}/token"), json!({}));
         assert!(allowed(&["a"], &token("a")).is_ok() && allowed(&["a"], &token("b")).is_err());
+    }
+
+    #[test]
+    fn what_yields_an_identity_or_rights_is_refused() {
+        let annotation = json!({"metadata": {"annotations": {"kubernetes.io/service-account.name": "b"}}});
+        let operation = json!([{"op": "copy", "from": "/metadata/labels/a",
+            "path": "/metadata/annotations/kubernetes.io~1service-account.name"}]);
+        let secrets = "/api/v1/namespaces/a/secrets";
+        let rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces/a";
+        for input in [
+            call("POST", secrets, json!({"type": "kubernetes.io/service-account-token"})),
+            call("PATCH", &format!("{secrets}/s"), annotation),
+            call("PATCH", &format!("{secrets}/s"), operation),
+            call("POST", &format!("{rbac}/rolebindings"), json!({})),
+            call("PATCH", &format!("{rbac}/roles/r"), json!({})),
+            call("POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", json!({})),
+            call("POST", "/apis/certificates.k8s.io/v1/certificatesigningrequests", json!({})),
+            call("PUT", "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/w", json!({})),
+            call("POST", "/apis/apps/v1/namespaces/a/controllerrevisions", json!({"data": {}})),
+            call(
+                "PATCH",
+                "/apis/apps/v1/namespaces/a/statefulsets/s/status",
+                json!({"status": {"currentRevision": "r"}}),
+            ),
+        ] {
+            assert!(allowed(&["a"], &input).is_err(), "{input}");
+        }
+        let plain = call("POST", secrets, json!({"type": "Opaque", "stringData": {"a": "b"}}));
+        assert_eq!(allowed(&["a"], &plain), Ok(()));
     }
 
     #[test]

@@ -1,11 +1,25 @@
 //! YAML as Kubernetes' users write it: what kubectl takes is taken for the same. How much a small text may become is bounded.
 
-use serde_json::Value;
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::{Map, Number, Value};
 use serde_saphyr::Options;
+
+use crate::json;
 
 /// The deepest nesting. A Job has a dozen levels; the parser takes up to 32 KiB of stack for each in a debug build, and threads
 /// have 2 MiB.
 const MAX_DEPTH: usize = 48;
+/// The most bytes of scalars, the copies that aliases make included.
+const MAX_SCALARS: usize = 2 * 1024 * 1024;
+/// The most scalars, lists and mappings. A Job has some hundred; this is a megabyte of short lines.
+const MAX_NODES: usize = 120_000;
+/// The most of them that aliases may copy.
+const MAX_COPIED: usize = 10_000;
 /// The longest reason that a refusal quotes, in characters.
 const MAX_REASON: usize = 200;
 
@@ -14,12 +28,101 @@ const MAX_REASON: usize = 200;
 /// Numbers are read as kubectl reads them: whole ones of 64 bits exactly, others as doubles. JSON keeps every digit.
 pub(crate) fn read(text: &str) -> Result<Value, String> {
     let options: Options = serde_saphyr::options! {
-        budget: serde_saphyr::budget! { max_depth: MAX_DEPTH },
+        budget: serde_saphyr::budget! {
+            max_depth: MAX_DEPTH,
+            max_nodes: MAX_NODES,
+            max_total_scalar_bytes: MAX_SCALARS,
+        },
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_COPIED },
         // `defaultMode: 0644` is in half of the manifests that there are.
         legacy_octal_numbers: true,
         with_snippet: false,
     };
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| reason(&error))
+    serde_saphyr::from_str_with_options::<Node>(text, options).map(|node| node.0).map_err(|error| reason(&error))
+}
+
+/// A value that was read key by key: `serde_json`'s own reader takes an object with one of its reserved keys for a number or for
+/// JSON to be read.
+struct Node(Value);
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NodeVisitor).map(Self)
+    }
+}
+
+struct NodeVisitor;
+
+impl<'de> Visitor<'de> for NodeVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value of JSON")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E: Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i128<E: Error>(self, value: i128) -> Result<Value, E> {
+        Number::from_i128(value).map(Value::Number).ok_or_else(|| E::custom("number out of range"))
+    }
+
+    fn visit_u128<E: Error>(self, value: u128) -> Result<Value, E> {
+        Number::from_u128(value).map(Value::Number).ok_or_else(|| E::custom("number out of range"))
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_string<E: Error>(self, value: String) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(Node(item)) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Value::Array(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut map = Map::new();
+        while let Some(key) = entries.next_key::<String>()? {
+            if json::is_reserved(&key) {
+                return Err(A::Error::custom(format_args!("the key {key:.64} is reserved")));
+            }
+            let Node(value) = entries.next_value()?;
+            map.insert(key, value);
+        }
+        Ok(Value::Object(map))
+    }
 }
 
 fn reason(error: &serde_saphyr::Error) -> String {
@@ -91,10 +194,32 @@ mod tests {
             let ten = vec![format!("*a{}", level - 1); 10].join(",");
             bomb.push_str(&format!("a{level}: &a{level} [{ten}]\n"));
         }
-        assert!(read(&bomb).unwrap_err().contains("budget breached"));
+        let refused = read(&bomb).unwrap_err();
+        assert!(refused.contains("alias"), "{refused}");
         let long = "x".repeat(1000);
         let copies = vec!["*a"; 20_000].join(",");
         assert!(read(&format!("a: &a {long}\nb: [{copies}]")).is_err(), "20 MB from 61 KB");
+    }
+
+    #[test]
+    fn a_reserved_key_is_refused_however_it_is_written() {
+        for yaml in [
+            "a: {$serde_json::private::Number: '2'}",
+            "a: {\"\\x24serde_json::private::RawValue\": '2'}",
+            "a: {\"\\u0024serde_json\\u003a:private::RawValue\": '[[1]]'}",
+            "? !!binary JHNlcmRlX2pzb246OnByaXZhdGU6OlJhd1ZhbHVl\n: '[1]'",
+            "x: &x {$serde_json::private::RawValue: '[1]'}\ny: {<<: *x}",
+        ] {
+            assert!(read(yaml).unwrap_err().contains("is reserved"), "{yaml}: {:?}", read(yaml));
+        }
+    }
+
+    #[test]
+    fn copies_of_a_long_scalar_have_a_bound() {
+        let copies = |count: usize| format!("a: &a \"{}\"\nb: [{}]", "x".repeat(580_000), vec!["*a"; count].join(","));
+        assert!(read(&copies(2)).is_ok());
+        assert!(read(&copies(110)).is_err(), "64 MB from 580 KB");
+        assert!(read(&format!("[{}]", "1,".repeat(MAX_NODES))).is_err());
     }
 
     #[test]

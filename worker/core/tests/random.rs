@@ -18,6 +18,7 @@ use std::{
 use runjob_core::{
     answer::ApiAnswer,
     budget::CAUSE_BUDGET,
+    call::{Call, Method},
     job::JobView,
     ledger::{self, Entry},
     output, patch,
@@ -29,7 +30,7 @@ use runjob_core::{
 use serde_json::{Map, Value, json};
 
 /// Field names, so that damage hits what is looked at.
-const NAMES: [&str; 40] = [
+const NAMES: [&str; 46] = [
     "Action",
     "CertificateAuthority",
     "ClusterName",
@@ -69,6 +70,12 @@ const NAMES: [&str; 40] = [
     "runjob/task-token",
     "runjob/options",
     "$serde_json::private::Number",
+    "$serde_json::private::RawValue",
+    "$patch",
+    "managedFields",
+    "finalizers",
+    "resourceVersion",
+    "runjob/group",
     "",
 ];
 /// Values that mean something somewhere.
@@ -239,6 +246,9 @@ impl RemoveAt for Map<String, Value> {
 
 fn a_request(chance: &mut Chance) -> Value {
     let number: Value = serde_json::from_str(chance.of(&NUMBERS)).unwrap();
+    if chance.one_in(4) {
+        return a_patch_of_a_job(chance);
+    }
     if chance.one_in(3) {
         return json!({
             "Method": chance.of(&["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"]), "Path": "/apis/apps/v1/namespaces/a/deployments/d",
@@ -255,6 +265,84 @@ fn a_request(chance: &mut Chance) -> Value {
             "spec": {"ttlSecondsAfterFinished": 60, "completions": 3, "n": number, "template": {"spec": {"serviceAccountName": "a"}}},
         },
     })
+}
+
+/// Places that a patch of a Job may name.
+const PLACES: [&str; 14] = [
+    "",
+    "/",
+    "/metadata",
+    "/metadata/annotations",
+    "/metadata/labels",
+    "/metadata/labels/mine",
+    "/metadata/annotations/runjob~1task-token",
+    "/metadata/annotations/runjob~01",
+    "/metadata/managedFields",
+    "/spec/suspend",
+    "/spec/template/metadata",
+    "/spec/template/metadata/annotations",
+    "/spec/template/spec/nodeSelector",
+    "metadata/annotations",
+];
+
+fn a_patch_of_a_job(chance: &mut Chance) -> Value {
+    let body = if chance.one_in(2) {
+        (0..=chance.below(3))
+            .map(|_| {
+                let op = chance.of(&["add", "remove", "replace", "copy", "move", "test"]);
+                let mut operation = json!({"op": op, "path": chance.of(&PLACES)});
+                match op {
+                    "copy" | "move" => operation["from"] = chance.of(&PLACES).into(),
+                    "remove" => {}
+                    _ => operation["value"] = chance.value(2),
+                }
+                operation
+            })
+            .collect()
+    } else {
+        json!({"metadata": {"labels": {"mine": "1"}, "annotations": {"mine": chance.text()}}, "spec": {"suspend": true}})
+    };
+    json!({"Method": "PATCH", "Path": "/apis/batch/v1/namespaces/a/jobs/x", "RequestBody": body})
+}
+
+/// What a patch that was let through would do to a Job with a stamp: nothing to the stamp.
+fn assert_spares_the_stamp(call: &Call) {
+    let stamped = || {
+        json!({"apiVersion": "batch/v1", "kind": "Job",
+        "metadata": {"name": "x", "labels": {"runjob/group": "g"}, "annotations": {"runjob/task-token": TOKEN, "mine": "0"}},
+        "spec": {"suspend": false, "template": {"metadata": {"annotations": {}, "labels": {}}, "spec": {"nodeSelector": {}}}}})
+    };
+    let mut job = stamped();
+    let body = call.body.clone().unwrap();
+    match call.content_type.as_deref() {
+        Some("application/json-patch+json") => {
+            let Ok(patch) = serde_json::from_value::<json_patch::Patch>(body) else { return };
+            if json_patch::patch(&mut job, &patch).is_err() {
+                return;
+            }
+        }
+        _ => json_patch::merge(&mut job, &body),
+    }
+    for map in ["labels", "annotations"] {
+        let own = |job: &Value| -> Vec<(String, Value)> {
+            let map = job["metadata"][map].as_object().cloned().unwrap_or_default();
+            map.into_iter().filter(|(name, _)| name.starts_with("runjob/")).collect()
+        };
+        assert_eq!(own(&job), own(&stamped()), "{call:?}");
+    }
+    assert_eq!(job.to_string().matches(TOKEN).count(), stamped().to_string().matches(TOKEN).count(), "{call:?}");
+    assert_eq!(stamp_keys(&job), 2, "{call:?}");
+}
+
+/// How many keys below `runjob/` there are, anywhere.
+fn stamp_keys(value: &Value) -> usize {
+    match value {
+        Value::Object(map) => {
+            map.iter().map(|(key, value)| usize::from(key.starts_with("runjob/")) + stamp_keys(value)).sum()
+        }
+        Value::Array(items) => items.iter().map(stamp_keys).sum(),
+        _ => 0,
+    }
 }
 
 /// The numbers of a JSON text as they are spelt, but for the sign and case of an exponent.
@@ -315,6 +403,9 @@ fn try_request(chance: &mut Chance) -> &'static str {
     let allowed = Allowed::of(&allowed).unwrap();
     match request {
         Request::Call(call) => {
+            if call.path_and_query.starts_with("/apis/batch/v1/namespaces/a/jobs/x") && call.method == Method::Patch {
+                assert_spares_the_stamp(&call);
+            }
             let _ = (allowed.check_call(&call), call.namespace());
             assert!(call.path_and_query.starts_with('/') && call.path_and_query.is_ascii(), "{}", call.path_and_query);
             assert!(!call.path_and_query.contains([' ', '#', '\\']) && !call.path_and_query.contains("/../"));

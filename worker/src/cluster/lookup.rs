@@ -19,7 +19,7 @@ pub enum Lookup {
     /// It is there, or another one of its name. With the answer, which has all of it.
     Found(Box<JobView>, Box<Exchanged>),
     /// There is none of that name.
-    Absent,
+    Absent(Box<Exchanged>),
     /// Nothing: it may not be read, and that will not pass soon.
     Denied(Box<Exchanged>),
     /// Nothing, but that may pass.
@@ -79,7 +79,7 @@ impl Cluster {
         };
         match Finding::of(&exchanged.answer) {
             Finding::Found(view) => Lookup::Found(view, exchanged),
-            Finding::Absent => Lookup::Absent,
+            Finding::Absent => Lookup::Absent(exchanged),
             Finding::Denied => Lookup::Denied(exchanged),
             Finding::Unavailable => Lookup::Unavailable(Unavailable::Answered(exchanged)),
         }
@@ -91,7 +91,7 @@ impl Cluster {
         loop {
             let unavailable = match self.look_up(key).await {
                 Lookup::Found(view, exchanged) => return Known::Found(view, exchanged),
-                Lookup::Absent => return Known::Absent,
+                Lookup::Absent(_) => return Known::Absent,
                 Lookup::Denied(_) => return Known::Denied,
                 Lookup::Unavailable(unavailable) => unavailable,
             };

@@ -106,6 +106,7 @@ enum Command {
     Release { token: TaskToken, number: u64 },
     Follow { token: TaskToken, source: Source },
     Ask { token: TaskToken, source: Source, question: Question },
+    Known(oneshot::Sender<Vec<TaskToken>>),
     AskAll(oneshot::Sender<Vec<oneshot::Receiver<Verdict>>>),
     Reconsider { token: TaskToken, source: Source },
     Stop(TaskToken),
@@ -157,6 +158,13 @@ impl Heartbeats {
         self.tell(Command::AskAll(sender));
         let verdicts = join_all(asked.await.unwrap_or_default()).await;
         verdicts.into_iter().filter(|verdict| matches!(verdict, Ok(Verdict::Unknown))).count()
+    }
+
+    /// The tokens of all tasks that this process knows, for keeping them out of what is shown.
+    pub async fn known(&self) -> Vec<TaskToken> {
+        let (sender, known) = oneshot::channel();
+        self.tell(Command::Known(sender));
+        known.await.unwrap_or_default()
     }
 
     /// Asks once more for a followed task that was found to be gone, as if it were alive. If it is not, the tracker is told so again.

@@ -237,6 +237,10 @@ impl Table {
             }
             Command::Follow { token, source } => self.follow(token, source),
             Command::Ask { token, source, question } => self.ask(&token, source, question),
+            Command::Known(asked) => {
+                // Whoever asked may have given up.
+                let _ = asked.send(self.beats.keys().chain(self.gone.keys()).cloned().collect());
+            }
             Command::AskAll(asked) => {
                 let followed = self.beats.iter().filter(|(_, beat)| beat.followed);
                 let followed: Vec<_> = followed.map(|(token, beat)| (token.clone(), beat.source.clone())).collect();

@@ -21,7 +21,7 @@ pub(super) async fn point_out(site: &Site, job: WatchedJob, group: &Group) {
         tokio::time::sleep(UNSEEN).await;
         let is_missed = match site.cluster().look_up(&view.key).await {
             Lookup::Found(found, _) => !is_watched(&found, view, group),
-            Lookup::Absent => true,
+            Lookup::Absent(_) => true,
             // While nobody knows, the watch may just be away.
             Lookup::Denied(_) | Lookup::Unavailable(_) => false,
         };

@@ -6,15 +6,15 @@ use runjob_core::{
     budget::OUTPUT_BUDGET,
     call::Call,
     failure::{ErrorName, TaskFailure},
-    output::{self, Write},
-    refusal::{AUTHENTICATION_PATIENCE, PATIENCE},
+    output::{self, Arrived, Write},
+    refusal::{self, PATIENCE},
 };
 use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
 use super::{Starter, patience::Patience};
 use crate::{
-    cluster::{Called, Delivery, Unreachable},
+    cluster::{Called, Delivery, Exchanged, Lookup, Unavailable, Unreachable},
     heartbeat::Hold,
     retry::CALLS,
 };
@@ -44,15 +44,21 @@ impl Starter {
                 // Closed only when the worker ends.
                 turn = self.calls.0.acquire() => turn.ok(),
             };
-            let result = self.cluster.call(call).await;
+            let result = match self.send(call).await {
+                Ok(result) => result,
+                Err(refused) => return Some(Err(refused)),
+            };
             let (limit, after) = match &result {
                 Ok(Called::Succeeded(_)) => (None, None),
-                Ok(Called::Refused(refused)) => (patience_with(call, refused.answer.status), refused.retry_after),
+                Ok(Called::Refused(refused)) => {
+                    let limit = refusal::patience_with_call(&refused.answer, call.method.is_repeatable());
+                    (limit, refused.retry_after)
+                }
                 Err(unreachable) => (patience_without_answer(call, unreachable), None),
             };
             let pause = pauses.next(after);
             if limit.is_none_or(|limit| !patience.lasts(limit, pause)) {
-                return Some(outcome(call, result).await);
+                return Some(self.outcome(call, result).await);
             }
             let status = match &result {
                 Ok(Called::Refused(refused)) => Some(refused.answer.status),
@@ -67,42 +73,46 @@ impl Starter {
             }
         }
     }
-}
 
-async fn outcome(call: &Call, result: Result<Called, Unreachable>) -> Result<String, TaskFailure> {
-    let warnings = match &result {
-        Ok(Called::Succeeded(succeeded)) => succeeded.warnings(),
-        Ok(Called::Refused(refused)) => &refused.warnings,
-        Err(_) => &[],
-    };
-    for warning in warnings {
-        info!(warning, method = call.method.as_str(), "the API server warns of a call");
-    }
-    let write = if call.method.is_repeatable() { Write::No } else { Write::Yes };
-    match result {
-        Ok(Called::Succeeded(succeeded)) => {
-            let compose =
-                move |status, text: &str, body: &[u8]| output::of_call(status, text, body, write, OUTPUT_BUDGET);
-            succeeded.compose(compose).await
+    /// Sends the request once. One that would replace a Job is made for the very Job that is there.
+    async fn send(&self, call: &Call) -> Result<Result<Called, Unreachable>, TaskFailure> {
+        let Some(key) = call.replaced_job() else { return Ok(self.cluster.call(call).await) };
+        // No Job, or no answer: that is the answer to the request, too.
+        let refused = |exchanged: Box<Exchanged>| Ok(Ok(Called::Refused(*exchanged)));
+        match self.cluster.look_up(&key).await {
+            Lookup::Found(_, found) => Ok(self.cluster.call(&call.replacing(&found.answer.body)?).await),
+            Lookup::Absent(exchanged) | Lookup::Denied(exchanged) => refused(exchanged),
+            Lookup::Unavailable(Unavailable::Answered(exchanged)) => refused(exchanged),
+            Lookup::Unavailable(Unavailable::Unreachable(unreachable)) => Ok(Err(unreachable)),
         }
-        Ok(Called::Refused(refused)) => Err(refused.answer.failure()),
-        Err(error) => Err(match error.delivery {
-            Delivery::AnswerTooLong(status) => output::too_large_call(&error.to_string(), status, write),
-            Delivery::NotSent | Delivery::Unknown => {
-                TaskFailure::saying(ErrorName::ClusterUnreachable, error.to_string())
-            }
-        }),
     }
-}
 
-/// How long an answer of that status is worth repeating the request. One that was throttled or not authenticated was not
-/// carried out, whatever its method.
-fn patience_with(call: &Call, status: u16) -> Option<Duration> {
-    match status {
-        401 => Some(AUTHENTICATION_PATIENCE),
-        429 => Some(PATIENCE),
-        500..=599 if call.method.is_repeatable() => Some(PATIENCE),
-        _ => None,
+    async fn outcome(&self, call: &Call, result: Result<Called, Unreachable>) -> Result<String, TaskFailure> {
+        let warnings = match &result {
+            Ok(Called::Succeeded(succeeded)) => succeeded.warnings(),
+            Ok(Called::Refused(refused)) => &refused.warnings,
+            Err(_) => &[],
+        };
+        for warning in warnings {
+            info!(warning, method = call.method.as_str(), "the API server warns of a call");
+        }
+        let write = if call.method.is_repeatable() { Write::No } else { Write::Yes };
+        match result {
+            Ok(Called::Succeeded(succeeded)) => {
+                let tokens = self.heartbeats.known().await;
+                let compose = move |status, text: &str, body: &[u8]| {
+                    output::of_call(Arrived { status, status_text: text, body }, &tokens, write, OUTPUT_BUDGET)
+                };
+                succeeded.compose(compose).await
+            }
+            Ok(Called::Refused(refused)) => Err(refused.answer.without(&self.heartbeats.known().await).failure()),
+            Err(error) => Err(match error.delivery {
+                Delivery::AnswerTooLong(status) => output::too_large_call(&error.to_string(), status, write),
+                Delivery::NotSent | Delivery::Unknown => {
+                    TaskFailure::saying(ErrorName::ClusterUnreachable, error.to_string())
+                }
+            }),
+        }
     }
 }
 

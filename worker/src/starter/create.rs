@@ -8,7 +8,7 @@ use runjob_core::{
     job::JobView,
     ledger::Stamp,
     plan::{Plan, Relation},
-    refusal::{PATIENCE, Refusal, meets_everybody},
+    refusal::{PATIENCE, Refusal, is_status, meets_everybody},
 };
 use serde_json::Value;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -139,8 +139,8 @@ impl Starter {
     }
 
     async fn attempt(&self, plan: &Plan, existence: Existence, hold: &Hold) -> Attempt {
-        let exchanged = match self.send(plan).await {
-            Ok(exchanged) => exchanged,
+        let exchanged = match self.post(plan).await {
+            Ok(exchanged) => shown(exchanged, plan),
             Err(unreachable) => return self.later(&unreachable, Existence::Created),
         };
         match Refusal::of(&exchanged.answer) {
@@ -152,7 +152,7 @@ impl Starter {
 
     /// Sends the planned Job. A cluster may refuse a TTL as long as the one that holds back the user's: it gets the Job with the user's own then,
     /// as natively. The tracker tells of that.
-    async fn send(&self, plan: &Plan) -> Result<Exchanged, Unreachable> {
+    async fn post(&self, plan: &Plan) -> Result<Exchanged, Unreachable> {
         let refused = self.cluster.create(&plan.key, &plan.job).await?;
         match plan.without_held_ttl() {
             Some(job) if matches!(refused.answer.status, 403 | 422) => self.cluster.create(&plan.key, &job).await,
@@ -207,7 +207,7 @@ impl Starter {
     async fn find(&self, plan: &Plan, existence: Existence) -> Found {
         let (view, found) = match self.cluster.look_up(&plan.key).await {
             Lookup::Found(view, found) => (*view, *found),
-            Lookup::Absent => return Found::Nothing,
+            Lookup::Absent(_) => return Found::Nothing,
             Lookup::Denied(refused) => return Found::Decided(unread(&refused, existence)),
             Lookup::Unavailable(Unavailable::Answered(answered)) => {
                 return Found::Decided(unread(&answered, existence));
@@ -235,12 +235,7 @@ impl Starter {
 
     /// The Job is created. Is it as it was planned?
     async fn verify(&self, plan: &Plan, created: Exchanged) -> Attempt {
-        let view = match JobView::of(&created.answer.body) {
-            Ok(view) => view,
-            Err(error) => {
-                return Attempt::Done(Started::Failed(TaskFailure::saying(ErrorName::Internal, error.to_string())));
-            }
-        };
+        let Ok(view) = JobView::of(&created.answer.body) else { return no_job(&created, Existence::Created) };
         for warning in &created.warnings {
             warn!(warning, "the API server warns of the Job");
             self.cluster.tell(view.clone(), EventKind::Warning, "AdmissionWarning", warning);
@@ -340,12 +335,37 @@ fn unread(exchanged: &Exchanged, existence: Existence) -> Attempt {
     }
 }
 
+/// A refusal may quote what was sent. What was created has to show it: there the stamp is read back.
+fn shown(exchanged: Exchanged, plan: &Plan) -> Exchanged {
+    match plan.stamp.waiter.task() {
+        Some((token, _)) if !exchanged.answer.is_success() => {
+            Exchanged { answer: exchanged.answer.without(std::slice::from_ref(token)), ..exchanged }
+        }
+        _ => exchanged,
+    }
+}
+
+/// A success whose body is no Job says nothing about whether there is one: something on the way may have answered.
+fn no_job(exchanged: &Exchanged, existence: Existence) -> Attempt {
+    let message = format!("the answer {} is no Job, and it is not known whether there is one", exchanged.answer.status);
+    let failure = TaskFailure::saying(ErrorName::ClusterUnreachable, message);
+    Attempt::Later(Later {
+        patience: PATIENCE,
+        after: exchanged.retry_after,
+        failure,
+        existence,
+        concerns: Concerns::ThisTask,
+    })
+}
+
 fn refused(refusal: Refusal, exchanged: &Exchanged) -> Attempt {
     let failure = exchanged.answer.failure();
     let Some(patience) = refusal.patience() else { return Attempt::Done(Started::Failed(failure)) };
     let patience = if refusal == Refusal::BeingDeleted { GOING_PATIENCE } else { patience };
-    // A server error may come after the Job was stored; every other refusal comes instead of it.
-    let existence = if exchanged.answer.status >= 500 { Existence::Created } else { Existence::Impossible };
+    // A server error, or an answer of something on the way, may come after the Job was stored; every other refusal comes instead of it.
+    let on_the_way = !is_status(&exchanged.answer) && !meets_everybody(exchanged.answer.status);
+    let existence =
+        if exchanged.answer.status >= 500 || on_the_way { Existence::Created } else { Existence::Impossible };
     let concerns = if meets_everybody(exchanged.answer.status) { Concerns::Everybody } else { Concerns::ThisTask };
     Attempt::Later(Later { patience, after: exchanged.retry_after, failure, existence, concerns })
 }

@@ -469,7 +469,7 @@ impl Effects {
                 Lookup::Found(found, exchanged) if found.uid == view.uid => {
                     return Found::There(found, Arc::new(exchanged.answer.body));
                 }
-                Lookup::Found(..) | Lookup::Absent => return Found::Gone,
+                Lookup::Found(..) | Lookup::Absent(_) => return Found::Gone,
                 Lookup::Denied(_) => {
                     warn!("this worker may not read a Job");
                     return Found::Refused;

@@ -8,6 +8,7 @@ use runjob_scenarios::{
     jobs::a_job,
     world::{World, told},
 };
+use serde_json::json;
 
 #[tokio::test]
 async fn a_create_whose_answer_is_lost_makes_one_job() {
@@ -64,4 +65,43 @@ async fn passing_trouble_is_waited_out() {
     world.sandbox.kube.faults().plan("create jobs", outage, 1);
     world.run(&a_job("x", "true")).await.unwrap().output().unwrap();
     assert_eq!(world.sandbox.kube.recorder().of("create jobs").len(), 4);
+}
+
+#[tokio::test]
+async fn a_create_that_is_answered_with_no_job_is_looked_up() {
+    for body in ["<html>ok</html>", "", "null", "{}", r#"{"kind": "Job", "metadata": {"name": "x"}}"#] {
+        let world = World::new().await.unwrap();
+        let garbled = Effect::Answer { status: StatusCode::CREATED, retry_after: None, body: body.to_owned() };
+        world.sandbox.kube.faults().plan("create jobs", garbled, 1);
+        world.run(&a_job("x", "true")).await.unwrap().output().unwrap();
+        assert!(!world.sandbox.kube.recorder().of("get jobs").is_empty(), "{body}");
+        assert_eq!(world.violations(), [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_of_something_on_the_way_decides_nothing() {
+    for status in [StatusCode::CONFLICT, StatusCode::IM_A_TEAPOT, StatusCode::FORBIDDEN, StatusCode::NOT_FOUND] {
+        let world = World::new().await.unwrap();
+        let of_a_proxy = Effect::Answer { status, retry_after: None, body: "<html>no</html>".into() };
+        world.sandbox.kube.faults().plan("create jobs", of_a_proxy, 1);
+        world.run(&a_job("x", "true")).await.unwrap().output().unwrap();
+        assert_eq!(world.violations(), [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_that_cannot_pass_is_answered_at_once() {
+    for message in [
+        "resourceVersion should not be set on objects to be created",
+        "Internal error occurred: failed calling webhook \"w\": received invalid webhook response: no uid",
+        "admission webhook \"w\" denied the request: not here",
+    ] {
+        let world = World::new().await.unwrap();
+        let body = json!({"kind": "Status", "status": "Failure", "code": 500, "message": message}).to_string();
+        let refused = Effect::Answer { status: StatusCode::INTERNAL_SERVER_ERROR, retry_after: None, body };
+        world.sandbox.kube.faults().plan("create jobs", refused, 1);
+        let (error, cause) = world.run(&a_job("x", "true")).await.unwrap().failure().unwrap();
+        assert_eq!((error.as_str(), &cause["ResponseBody"]["message"]), ("EKS.500", &json!(message)));
+    }
 }

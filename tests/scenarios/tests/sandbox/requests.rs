@@ -86,3 +86,75 @@ async fn a_query_parameter_is_sent_once_for_each_of_its_values() {
     let sent = "/api/v1/namespaces/default/pods?labelSelector=a%20in%20(b,c)&fieldManager=%C3%A4%26b&fieldManager=&fieldManager=c%3Dd";
     assert_eq!(asked.iter().map(|request| request.uri.as_str()).collect::<Vec<_>>(), [sent]);
 }
+
+#[tokio::test]
+async fn a_call_cannot_touch_what_runjob_wrote_on_a_job() {
+    let world = World::new().await.unwrap();
+    let _task = world.task(&a_job("x", "sleep 600").input());
+    let before = world.job("x", |job| job["status"]["active"] == json!(1)).await.unwrap();
+    let path = "/apis/batch/v1/namespaces/default/jobs/x";
+    let copy = json!([{"op": "copy", "from": "/metadata/annotations", "path": "/metadata/labels"}]);
+    for body in
+        [copy, json!([{"op": "remove", "path": "/metadata/annotations"}]), json!({"metadata": {"labels": null}})]
+    {
+        let call =
+            json!({"Method": "PATCH", "Path": path, "QueryParameters": {"dryRun": ["All"]}, "RequestBody": body});
+        assert_eq!(refused(&world, &call.to_string()).await["path"], "$.RequestBody");
+    }
+    let mut plain = before.clone();
+    plain["metadata"]["annotations"] = json!({});
+    plain["metadata"]["labels"] = json!({});
+    let put = json!({"Method": "PUT", "Path": path, "RequestBody": plain}).to_string();
+    let message = refused(&world, &put).await["message"].to_string();
+    assert!(message.contains("a PUT would take from the Job what runjob wrote on it"), "{message}");
+    let suspend = json!({"Method": "PATCH", "Path": path, "RequestBody": {"spec": {"suspend": true}}});
+    world.ask(&suspend.to_string()).await.unwrap().output().unwrap();
+    let after = world.job("x", |job| job["spec"]["suspend"] == json!(true)).await.unwrap();
+    assert_eq!(before["metadata"]["annotations"], after["metadata"]["annotations"]);
+    assert_eq!(before["metadata"]["labels"], after["metadata"]["labels"]);
+    let delete = json!({"Method": "DELETE", "Path": path}).to_string();
+    world.ask(&delete).await.unwrap().output().unwrap();
+}
+
+#[tokio::test]
+async fn a_message_that_quotes_a_token_shows_none() {
+    let world = World::new().await.unwrap();
+    let _task = world.task(&a_job("x", "sleep 600").input());
+    let job = world.job("x", |job| job["status"]["active"] == json!(1)).await.unwrap();
+    let token = job["metadata"]["annotations"]["runjob/task-token"].as_str().unwrap().to_owned();
+    let body = json!({"kind": "Status", "code": 422, "message": format!("Invalid value: \"{token}\": must be"),
+        "details": {"causes": [{"message": token}]}});
+    let quoting =
+        Effect::Answer { status: StatusCode::UNPROCESSABLE_ENTITY, retry_after: None, body: body.to_string() };
+    world.sandbox.kube.faults().plan("get jobs", quoting, 1);
+    let call = json!({"Method": "GET", "Path": "/apis/batch/v1/namespaces/default/jobs/x"});
+    let (error, cause) = world.ask(&call.to_string()).await.unwrap().failure().unwrap();
+    assert_eq!(error, "EKS.422");
+    assert!(token.len() >= 16 && !cause.to_string().contains(&token), "{cause}");
+}
+
+#[tokio::test]
+async fn an_eviction_that_a_budget_forbids_is_answered_at_once() {
+    let world = World::new().await.unwrap();
+    let body = json!({"kind": "Status", "code": 429, "reason": "TooManyRequests", "message": "Cannot evict pod",
+        "details": {"causes": [{"reason": "DisruptionBudget", "message": "needs 1 healthy pods"}]}});
+    let forbidden =
+        Effect::Answer { status: StatusCode::TOO_MANY_REQUESTS, retry_after: Some(10), body: body.to_string() };
+    world.sandbox.kube.faults().plan("delete pods", forbidden, 1);
+    // The sandbox knows no evictions: what counts is the answer.
+    let call = json!({"Method": "DELETE", "Path": "/api/v1/namespaces/default/pods/x"});
+    assert_eq!(world.ask(&call.to_string()).await.unwrap().failure().unwrap().0, "EKS.429");
+}
+
+#[tokio::test]
+async fn documents_inside_of_documents_end_no_worker() {
+    let world = World::new().await.unwrap();
+    let (open, close) = ("[".repeat(125), "]".repeat(125));
+    let nested = (0..30).fold("1".to_owned(), |inner, _| {
+        let escaped = inner.replace('\\', "\\u005c").replace('"', "\\u0022");
+        format!("{open}{{\"$serde_json::private::RawValue\":\"{escaped}\"}}{close}")
+    });
+    let cause = refused(&world, &format!("{{\"Job\": {nested}}}")).await;
+    assert!(cause["path"].as_str().is_some_and(|path| path.starts_with("$.Job")), "{cause}");
+    world.run(&a_job("x", "true")).await.unwrap().output().unwrap();
+}

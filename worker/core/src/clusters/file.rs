@@ -123,7 +123,7 @@ fn max_in_flight(fields: &Fields<'_>) -> Result<Option<NonZeroU32>, InvalidParam
 }
 
 fn refuse_unknown(fields: &Fields<'_>, known: &[&str]) -> Result<(), InvalidParameters> {
-    fields.unknown(known).into_iter().next().map_or(Ok(()), Err)
+    fields.unknown(known).next().map_or(Ok(()), Err)
 }
 
 /// A text that says something.

@@ -62,7 +62,9 @@ impl FromStr for Endpoint {
     fn from_str(text: &str) -> Result<Self, NotAnEndpoint> {
         let refused = || NotAnEndpoint(text.to_owned());
         let uri: Uri = text.parse().map_err(|_| refused())?;
-        let is_plain = uri.scheme() == Some(&Scheme::HTTPS)
+        // A `Uri` does not keep a fragment, and so would not show it.
+        let is_plain = !text.contains('#')
+            && uri.scheme() == Some(&Scheme::HTTPS)
             && matches!(uri.path(), "" | "/")
             && uri.query().is_none()
             && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
@@ -187,6 +189,8 @@ mod tests {
             "https://",
             "https://abc.eks.amazonaws.com/path",
             "https://abc.eks.amazonaws.com?query",
+            "https://abc.eks.amazonaws.com#fragment",
+            "https://abc.eks.amazonaws.com/#",
             "https://abc.eks.amazonaws.com@evil.example",
             "https://user:word@abc.eks.amazonaws.com",
         ];
