@@ -52,7 +52,7 @@ impl fmt::Display for Figures {
 
 /// Starts that many Jobs and looks for that long at what they cost.
 pub async fn measure(crowd: Crowd, jobs: usize, time: Duration, run: &Run) -> anyhow::Result<Figures> {
-    let scenario = scenario("a crowd", a_job("x", "true")).flags(&["--max-in-flight", "2000", "--pollers", "16"]);
+    let scenario = scenario("a crowd", a_job("x", "true")).flags(&["--max-in-flight", "2000"]);
     let number = usize::from(crowd == Crowd::Failing);
     let mut stage = Stage::set(&scenario, run, number).await?;
     let measured = watch(crowd, jobs, time, &scenario, &mut stage).await;
