@@ -142,7 +142,7 @@ async fn is_seen(sight: &Sight, stage: &mut Stage) -> anyhow::Result<bool> {
         Sight::JobWatched => jobs.iter().any(|job| job.pointer("/metadata/labels/runjob~1group").is_some()),
         Sight::LeftAlone(name) => jobs.iter().any(|job| {
             let is_open = job.pointer("/metadata/labels/runjob~1group").is_some();
-            job["metadata"]["name"] == *name && is_open && has_condition(job, "Complete")
+            job.pointer("/metadata/name").is_some_and(|own| own == name) && is_open && has_condition(job, "Complete")
         }),
         Sight::NoJob => jobs.is_empty(),
         Sight::JobRuns => jobs.iter().any(runs),
@@ -159,16 +159,16 @@ async fn is_seen(sight: &Sight, stage: &mut Stage) -> anyhow::Result<bool> {
 }
 
 /// A Job as a restored backup or a clone has it: without what is the server's own.
-fn copied(mut job: Value, name: &str, script: &str) -> Value {
-    if let Some(metadata) = job.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.retain(|field, _| ["labels", "annotations"].contains(&field.as_str()));
+fn copied(job: &Value, name: &str, script: &str) -> Value {
+    let at = |place: &str| job.pointer(place).cloned().unwrap_or_default();
+    let mut pods = at("/spec/template/spec");
+    if let Some(command) = pods.pointer_mut("/containers/0/command") {
+        *command = json!(["sh", "-c", script]);
     }
-    job["metadata"]["name"] = json!(name);
-    job["status"] = json!({});
-    job["spec"]["selector"] = Value::Null;
-    job["spec"]["template"]["metadata"] = json!({});
-    job["spec"]["template"]["spec"]["containers"][0]["command"] = json!(["sh", "-c", script]);
-    job
+    json!({
+        "metadata": {"name": name, "labels": at("/metadata/labels"), "annotations": at("/metadata/annotations")},
+        "spec": {"backoffLimit": 0, "template": {"spec": pods}},
+    })
 }
 
 fn runs(job: &Value) -> bool {
@@ -200,7 +200,7 @@ async fn perform_act(act: &Act, stage: &mut Stage, executions: &mut Executions) 
         }
         Act::CopyJob(name, script) => {
             let job = stage.jobs().await?.pop().context("there is no Job to be copied")?;
-            stage.kube.create("batch/v1/jobs", &copied(job, name, script)).await.map(drop)
+            stage.kube.create("batch/v1/jobs", &copied(&job, name, script)).await.map(drop)
         }
         Act::Enact(policy) => stage.enact(*policy).await,
         Act::LabelNamespace(label, value) => {

@@ -18,17 +18,18 @@ pub enum Policy {
 impl Policy {
     /// Puts the policy into force, waits until it acts, and gives the paths of its objects.
     pub(crate) async fn enact(self, kube: &Api, namespace: &str, patience: Duration) -> anyhow::Result<Vec<String>> {
-        let (kind, version, spec, mut binding) = match self {
-            Self::GivesTtl(seconds) => ("mutatingadmissionpolicies", "v1beta1", gives(namespace, seconds), json!({})),
+        let (kind, version, spec, binding) = match self {
+            Self::GivesTtl(seconds) => {
+                ("mutatingadmissionpolicies", "v1beta1", gives(namespace, seconds), json!({"policyName": namespace}))
+            }
             Self::LimitsTtl(seconds) => (
                 "validatingadmissionpolicies",
                 "v1",
                 limits(namespace, seconds),
-                json!({"validationActions": ["Deny"]}),
+                json!({"policyName": namespace, "validationActions": ["Deny"]}),
             ),
         };
         let group = format!("/apis/admissionregistration.k8s.io/{version}");
-        binding["policyName"] = json!(namespace);
         let mut paths = Vec::new();
         for (resource, spec) in [(kind.to_owned(), spec), (bindings(kind), binding)] {
             let path = format!("{group}/{resource}");
@@ -41,14 +42,18 @@ impl Policy {
 
     /// Whether a Job that nobody keeps meets it.
     async fn acts(self, kube: &Api, namespace: &str) -> bool {
-        let mut probe = json!({"metadata": {"name": "probe"}, "spec": {"template": {"spec": {
-            "restartPolicy": "Never", "containers": [{"name": "main", "image": "busybox"}]}}}});
-        if let Self::LimitsTtl(seconds) = self {
-            probe["spec"]["ttlSecondsAfterFinished"] = json!(seconds + 1);
-        }
+        let ttl = match self {
+            Self::GivesTtl(_) => None,
+            Self::LimitsTtl(seconds) => Some(seconds + 1),
+        };
+        let pods = json!({"restartPolicy": "Never", "containers": [{"name": "main", "image": "busybox"}]});
+        let probe = json!({
+            "metadata": {"name": "probe"},
+            "spec": {"ttlSecondsAfterFinished": ttl, "template": {"spec": pods}},
+        });
         let path = format!("/apis/batch/v1/namespaces/{namespace}/jobs?dryRun=All");
         match (self, kube.create_at(&path, &probe).await) {
-            (Self::GivesTtl(seconds), Ok(job)) => job["spec"]["ttlSecondsAfterFinished"] == json!(seconds),
+            (Self::GivesTtl(seconds), Ok(job)) => job.pointer("/spec/ttlSecondsAfterFinished") == Some(&json!(seconds)),
             (Self::LimitsTtl(_), outcome) => outcome.is_err(),
             (Self::GivesTtl(_), Err(_)) => false,
         }

@@ -81,8 +81,9 @@ impl Starter {
         let refused = |exchanged: Box<Exchanged>| Ok(Ok(Called::Refused(*exchanged)));
         match self.cluster.look_up(&key).await {
             Lookup::Found(_, found) => Ok(self.cluster.call(&call.replacing(&found.answer.body)?).await),
-            Lookup::Absent(exchanged) | Lookup::Denied(exchanged) => refused(exchanged),
-            Lookup::Unavailable(Unavailable::Answered(exchanged)) => refused(exchanged),
+            Lookup::Absent(exchanged)
+            | Lookup::Denied(exchanged)
+            | Lookup::Unavailable(Unavailable::Answered(exchanged)) => refused(exchanged),
             Lookup::Unavailable(Unavailable::Unreachable(unreachable)) => Ok(Err(unreachable)),
         }
     }

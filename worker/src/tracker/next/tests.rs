@@ -24,7 +24,7 @@ const LEASE: Duration = Duration::from_secs(15);
 /// Something that happens to a Job, or to the worker that follows it.
 #[derive(Debug, Clone)]
 enum Event {
-    Watched(JobView),
+    Watched(Box<JobView>),
     Removed,
     TaskGone(Trust),
     /// The oldest effect under way ends: well, or not.
@@ -133,7 +133,7 @@ impl Worker {
         match event {
             Event::Watched(view) => {
                 entry.progress.presence = Presence::Seen;
-                entry.observe(view, None, &Arc::new(Semaphore::new(1)), clock);
+                entry.observe(*view, None, &Arc::new(Semaphore::new(1)), clock);
             }
             Event::Removed => entry.progress.presence = Presence::Missing,
             Event::TaskGone(trust) => entry.lost(trust, keep),
@@ -200,7 +200,7 @@ prop_compose! {
 
 fn any_event(key: bool) -> impl Strategy<Value = Event> {
     prop_oneof![
-        3 => any_view(key).prop_map(Event::Watched),
+        3 => any_view(key).prop_map(|view| Event::Watched(Box::new(view))),
         1 => Just(Event::Removed),
         2 => prop_oneof![Just(Trust::Proven), Just(Trust::Unproven)].prop_map(Event::TaskGone),
         6 => prop::bool::weighted(0.7).prop_map(|well| Event::Ended { well }),
@@ -243,7 +243,7 @@ fn a_job_that_ends_while_deletions_are_stopped_is_answered_at_once_and_if_need_b
         worker.meet(Event::DeletionsStop).await;
         worker.meet(Event::TaskGone(Trust::Proven)).await;
         assert!(worker.running.is_empty() && worker.wake.is_some());
-        worker.meet(Event::Watched(a_view("Complete", false, false, None, false))).await;
+        worker.meet(Event::Watched(Box::new(a_view("Complete", false, false, None, false)))).await;
         assert!(matches!(worker.running[..], [Effect::Report(_)]));
         // Step Functions still says that it is gone. When deletions go on it is asked once more, and then the Job is settled.
         worker.meet(Event::Ended { well: false }).await;
