@@ -139,6 +139,13 @@ pub struct NoJob {
     missing: &'static str,
 }
 
+impl NoJob {
+    /// Of an object that brought a defect to light when it was read.
+    pub fn unreadable() -> Self {
+        Self { missing: "form that can be read" }
+    }
+}
+
 impl JobView {
     /// Whether Kubernetes may delete it before its task is answered, if that takes as long as it may.
     pub fn has_short_ttl(&self) -> bool {

@@ -21,6 +21,7 @@ pub mod diagnosis;
 pub mod event;
 pub mod failure;
 mod fields;
+pub mod foreign;
 mod hidden;
 pub mod invalid;
 pub mod job;

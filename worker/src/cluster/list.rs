@@ -3,7 +3,7 @@
 use std::fmt;
 
 use http::Method;
-use runjob_core::{event::EventView, pod::PodView};
+use runjob_core::{event::EventView, foreign::Foreign, pod::PodView};
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use serde_json::Value;
 
@@ -63,7 +63,8 @@ struct Item<T>(T);
 
 impl<'de, T: Listed> Deserialize<'de> for Item<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self(T::of(Value::deserialize(deserializer)?)))
+        let Foreign(object) = Foreign::deserialize(deserializer)?;
+        Ok(Self(T::of(object)))
     }
 }
 

@@ -9,6 +9,7 @@ use kube::client::Body;
 use runjob_core::{
     budget::shortened,
     failure::ErrorName,
+    json,
     logs::{ContainerLog, LogBuffer, LogText},
     refusal::read_may_pass,
 };
@@ -259,9 +260,10 @@ async fn refusal(response: Response<Body>) -> String {
     let body = Limited::new(response.into_body(), 64 * 1024).collect();
     let Ok(Ok(body)) = tokio::time::timeout(Duration::from_secs(10), body).await else { return String::new() };
     let bytes = body.to_bytes();
-    let text = match serde_json::from_slice(&bytes) {
+    let text = String::from_utf8_lossy(&bytes);
+    let text = match json::read(&text) {
         Ok(status) => message(&status),
-        Err(_) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(_) => text.into_owned(),
     };
     shortened(&text, MAX_CAUSE)
 }

@@ -8,6 +8,7 @@ use kube::{
     runtime::watcher::{self, Event},
 };
 use runjob_core::{
+    foreign::Foreign,
     job::{JobView, NoJob},
     ledger::GROUP,
     lifecycle::stamp_of,
@@ -16,7 +17,7 @@ use runjob_core::{
 };
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
-use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt, panic::catch_unwind, sync::Arc, time::Duration};
 use tokio::{
     sync::{Mutex, mpsc},
     time::{Instant, sleep_until},
@@ -92,7 +93,8 @@ pub enum Watched {
 
 impl<'de> Deserialize<'de> for WatchedJob {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self::of(Value::deserialize(deserializer)?))
+        let Foreign(object) = Foreign::deserialize(deserializer)?;
+        Ok(Self::of(object))
     }
 }
 
@@ -109,7 +111,8 @@ impl WatchedJob {
             resource_version: text("resourceVersion"),
             ..Default::default()
         };
-        let view = JobView::of(&object);
+        // A panic here would end the watch, and that of every other replica in its turn.
+        let view = catch_unwind(|| JobView::of(&object)).unwrap_or_else(|_| Err(NoJob::unreadable()));
         let soon = view.as_ref().is_ok_and(|view| {
             view.phase.is_final() || stamp_of(view).is_some_and(|stamp| stamp.answer == Answer::WhenCreated)
         });
