@@ -114,6 +114,20 @@ fn secrets() -> Vec<Scenario> {
         ]),
         calls("a call cannot forge what runjob writes on a Job", &[("patch", forged())])
             .fails("RunJob.InvalidParameters", [at("/path", "$.RequestBody"), contains("/expected", "runjob/")]),
+        calls("a call cannot copy what runjob writes on a Job, not even as a dry run", &[("patch", copied())])
+            .before([Step::Do(Act::Create { resource: "batch/v1/jobs", object: stamped() })])
+            .fails("RunJob.InvalidParameters", [at("/path", "$.RequestBody"), lacks("", "a-secret")]),
+        calls(
+            "a call cannot replace a Job that a task waits for",
+            &[("put", with(call("PUT", &format!("{jobs}/x")), "RequestBody", plain()))],
+        )
+        .before([Step::Do(Act::Create { resource: "batch/v1/jobs", object: stamped() })])
+        .fails("RunJob.InvalidParameters", [contains("/message", "what runjob wrote on it")]),
+        calls(
+            "a call does not reach the Lease of the workers",
+            &[("list", get("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"))],
+        )
+        .fails("RunJob.InvalidParameters", [at("/path", "$.Path")]),
     ]
 }
 
@@ -231,4 +245,15 @@ fn stamped() -> Value {
 
 fn forged() -> Value {
     patch(json!({"metadata": {"annotations": {"runjob/owner": "me"}}}))
+}
+
+/// The API server would quote the token: it is too long for a label.
+fn copied() -> Value {
+    let copy = json!([{"op": "copy", "from": "/metadata/annotations", "path": "/metadata/labels"}]);
+    let call = call("PATCH", "/apis/batch/v1/namespaces/{namespace}/jobs/x");
+    with(with(call, "QueryParameters", json!({"dryRun": ["All"]})), "RequestBody", copy)
+}
+
+fn plain() -> Value {
+    a_job("x", "true").with("/Job/spec/suspend", true).job()
 }
