@@ -141,6 +141,9 @@ fn failures() -> Vec<Scenario> {
             .fails("Job.Deleted", [contains("/diagnosis/summary", "/x was deleted")])
             .leaves(Afterwards::Nothing),
         deleted("a Job that waits for its pods to go is answered before they do", Some("Foreground")),
+        deleted("a deleted Job is answered within a minute or so, however long its pods print", Some("Background"))
+            .leaves(Afterwards::PodsOnly(1)),
+        deleted("a Job whose pods were left behind has their logs in its cause", None).leaves(Afterwards::PodsOnly(1)),
     ]
 }
 
@@ -152,7 +155,7 @@ fn deleted(name: &'static str, propagation: Option<&'static str>) -> Scenario {
         .until(Sight::JobRuns)
         .then(Act::Pass(Duration::from_secs(2)))
         .then(Act::DeleteJob("x", propagation))
-        .within(Duration::from_secs(90))
+        .within(Duration::from_secs(70))
         .fails("Job.Deleted", [contains("/logs", "still here")])
 }
 
