@@ -133,7 +133,8 @@ async fn a_job_that_was_taken_over_stays_whatever_else_has_changed_its_stamp() {
     let gate = Gate::closed("changed-take-over");
     let second = taken_over_unknowingly(&world, &gate).await;
     // As a mutating policy would have.
-    let change = |job: &mut Value| job["metadata"]["annotations"]["runjob/ttl"] = json!("77");
+    let change =
+        |job: &mut Value| job["metadata"]["annotations"]["runjob/options"] = json!(r#"{"onTaskGone":"detach"}"#);
     world.sandbox.kubernetes().edit("jobs", "default", "x", change).unwrap();
     let (error, cause) = told(&second).await.unwrap().failure().unwrap();
     assert_eq!(error, "RunJob.StampRejected", "{cause}");

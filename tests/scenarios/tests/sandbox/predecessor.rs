@@ -212,10 +212,12 @@ async fn a_job_of_somebody_else_is_the_native_conflict_whatever_became_of_its_ta
         let mut job = a_job(name, "sleep 600").job();
         job["metadata"]["labels"] = json!({"runjob/group": stamped["metadata"]["labels"]["runjob/group"]});
         job["metadata"]["annotations"] = stamped["metadata"]["annotations"].clone();
+        job["metadata"]["annotations"]["runjob/object"] = json!(format!("default/{name}"));
         change(&mut job);
         world.sandbox.kubernetes().create(job).unwrap()
     };
-    let others: [(&str, Change); 5] = [
+    let others: [(&str, Change); 6] = [
+        ("copy", |job| job["metadata"]["annotations"]["runjob/object"] = json!("default/x")),
         ("group", |job| job["metadata"]["labels"]["runjob/group"] = json!("other")),
         ("account", |job| {
             job["metadata"]["annotations"]["runjob/source"] = json!("arn:aws:states:us-east-1:999999999999:activity:a");

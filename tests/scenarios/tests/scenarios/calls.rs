@@ -5,7 +5,7 @@ use runjob_scenarios::{
     check::{Check, absent, at, contains, counts, lacks},
     jobs::a_job,
     scenario::{Afterwards, Rights, Scenario, workflow},
-    step::{Act, Step},
+    step::{Act, Sight, Step},
 };
 use serde_json::{Value, json};
 
@@ -116,12 +116,16 @@ fn secrets() -> Vec<Scenario> {
             .fails("RunJob.InvalidParameters", [at("/path", "$.RequestBody"), contains("/expected", "runjob/")]),
         calls("a call cannot copy what runjob writes on a Job, not even as a dry run", &[("patch", copied())])
             .before([Step::Do(Act::Create { resource: "batch/v1/jobs", object: stamped() })])
+            .until(Sight::WorkerSays("a task's input was refused"))
+            .then(Act::Delete("batch/v1/jobs", "x"))
             .fails("RunJob.InvalidParameters", [at("/path", "$.RequestBody"), lacks("", "a-secret")]),
         calls(
             "a call cannot replace a Job that a task waits for",
             &[("put", with(call("PUT", &format!("{jobs}/x")), "RequestBody", plain()))],
         )
         .before([Step::Do(Act::Create { resource: "batch/v1/jobs", object: stamped() })])
+        .until(Sight::WorkerSays("the task is answered"))
+        .then(Act::Delete("batch/v1/jobs", "x"))
         .fails("RunJob.InvalidParameters", [contains("/message", "what runjob wrote on it")]),
         calls(
             "a call does not reach the Lease of the workers",
