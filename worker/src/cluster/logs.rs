@@ -150,7 +150,7 @@ async fn before<T>(
 
 impl Cluster {
     /// Reads a log. A log that cannot be read is a result, too: it never fails a task. One that breaks off is read again, and while
-    /// the API is away it is waited for. Once the Job has ended, this ends within [`AFTER_END`] if the API answers.
+    /// the API is away it is waited for. Once the Job has ended, this ends within `AFTER_END` if the API answers.
     pub async fn log(&self, log: LogRequest<'_>) -> ContainerLog {
         let mut pauses = CALLS.pauses();
         let mut left = REPETITIONS;
