@@ -79,39 +79,32 @@ fn a_worker_of_another_region_deletes_nothing() {
     assert_harmless(&Config { region: "eu-west-1".to_owned(), ..Config::default() });
 }
 
-#[test]
-fn a_service_that_takes_every_task_for_gone_costs_few_jobs() {
+/// Fifty Jobs that run for so long, under a service that takes every task for gone for five minutes, and has its wits about it again after that.
+/// `then`: what is waited for before they are counted.
+fn taken_for_gone(time: Duration, then: impl AsyncFnOnce(&Play)) {
     play(async |play| {
-        let tasks = running(play, minutes(40)).await;
+        let tasks = running(play, time).await;
         let body = "{\"__type\": \"TaskTimedOut\", \"message\": \"not now\"}".to_owned();
         let gone = Effect::Answer { status: StatusCode::BAD_REQUEST, retry_after: None, body };
         play.memory.sfn.faults().plan("SendTaskHeartbeat", gone, u32::MAX);
         let _worker = play.worker("w", &FLAGS);
         pass(minutes(5)).await;
         play.memory.sfn.faults().clear();
-        play.settled().await;
+        then(play).await;
         let deleted = play.sent("delete jobs", Duration::ZERO);
         assert!(deleted <= BELIEVED, "{deleted} Jobs were deleted");
-        // Every other task was asked for anew when the service had its wits about it again.
+        // Every other task was asked for again, or answered as if it were alive.
         let answered = tasks.iter().filter(|task| matches!(task.outcome(), Some(TaskOutcome::Succeeded(_)))).count();
         assert_eq!(answered + deleted, RUNNING);
     });
 }
 
 #[test]
+fn a_service_that_takes_every_task_for_gone_costs_few_jobs() {
+    taken_for_gone(minutes(40), async |play| play.settled().await);
+}
+
+#[test]
 fn a_job_that_ends_while_deletions_are_stopped_is_answered_when_it_ends() {
-    play(async |play| {
-        let tasks = running(play, minutes(8)).await;
-        let body = "{\"__type\": \"TaskTimedOut\", \"message\": \"not now\"}".to_owned();
-        let gone = Effect::Answer { status: StatusCode::BAD_REQUEST, retry_after: None, body };
-        play.memory.sfn.faults().plan("SendTaskHeartbeat", gone, u32::MAX);
-        let _worker = play.worker("w", &FLAGS);
-        pass(minutes(5)).await;
-        play.memory.sfn.faults().clear();
-        pass(minutes(4)).await;
-        let deleted = play.sent("delete jobs", Duration::ZERO);
-        assert!(deleted <= BELIEVED, "{deleted} Jobs were deleted");
-        let answered = tasks.iter().filter(|task| matches!(task.outcome(), Some(TaskOutcome::Succeeded(_)))).count();
-        assert_eq!(answered + deleted, RUNNING);
-    });
+    taken_for_gone(minutes(8), async |_| pass(minutes(4)).await);
 }
