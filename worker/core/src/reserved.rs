@@ -142,7 +142,7 @@ impl Call {
         let mut body = self.body.clone().unwrap_or_default();
         let own = crate::manifest::metadata_mut(&mut body);
         let own = own.ok_or_else(|| refused("$.RequestBody.metadata: expected an object"))?;
-        // What the user gave stands: if it is another one, the API server answers that with a conflict.
+        // What the user gave stands: another UID is a conflict for the API server to tell, another version is refused below.
         for (name, value) in [("uid", uid), ("resourceVersion", version)] {
             let given = own.get(name).and_then(Value::as_str).is_some_and(|given| !given.is_empty());
             if !given {
